@@ -1,0 +1,1 @@
+"""The processes: carry values between samplers, comparators and orchestrator, and show them."""

@@ -1,0 +1,1 @@
+"""Watch the two databases and yield observations; nothing here judges what is seen."""
