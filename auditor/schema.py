@@ -1,0 +1,317 @@
+"""The JSON Schema of the configuration file: the one list of its keys.
+
+`x-must` completes the sentence "VALUE is not ..."; `x-secret` marks a value that no message repeats.
+"""
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+# Limits that a file may set, by condition. open-findings is apart: it is 0 and stays 0.
+LIMITS: dict[str, tuple[float, str]] = {
+    "oldest-suspect": (30, "Seconds for which a suspect may stay unsettled."),
+    "samplers-alive": (5, "Seconds within which both samplers must have been heard from."),
+    "core-alive": (5, "Seconds within which the core must have been heard from."),
+    "watermark-age": (10, "Seconds by which the audited position may be old."),
+    "sample-size": (
+        300,
+        "Sampled transactions needed since the start or the last gap; 300 clean ones: below 1 % bad, at 95 %.",
+    ),
+    "in-window-share": (0.99, "Share of sampled transactions that must arrive within `window_ms`, over the last 60 s."),
+    "lag-ms": (10, "Milliseconds from commit to applied, 95th percentile over 10 s."),
+    "lag-bytes": (1 << 20, "Bytes of WAL by which the target may trail."),
+    "unaudited-gaps": (0, "Gaps in the audit that no sweep has made good."),
+    "scope-complete": (0, "Included tables that are not published."),
+}
+_SHARES = frozenset({"in-window-share"})
+
+
+def _text(must: str, description: str, **more: Any) -> Schema:
+    return {"type": "string", "description": description, "x-must": must, **more}
+
+
+def _number(must: str, description: str, **more: Any) -> Schema:
+    return {"type": "number", "description": description, "x-must": must, **more}
+
+
+def _object(description: str, properties: Schema, required: tuple[str, ...] = ()) -> Schema:
+    closed: Schema = {
+        "type": "object",
+        "description": description,
+        "x-must": "a mapping of keys to values",
+        "additionalProperties": False,
+    }
+    return closed | {"properties": properties} | ({"required": list(required)} if required else {})
+
+
+def _names(must: str, description: str, item: str = r"\S", **more: Any) -> Schema:
+    one = {"type": "string", "pattern": item, "x-must": must}
+    return {
+        "anyOf": [one, {"type": "array", "items": one, "minItems": 1}],
+        "description": description,
+        "x-must": must,
+        **more,
+    }
+
+
+def _secret(description: str) -> Schema:
+    must = "a reference such as env:NAME or file:PATH"
+    return _text(must, description, pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$", **{"x-secret": True})
+
+
+def _side(which: str) -> Schema:
+    dsn = _text(
+        "a connection string such as host=10.0.0.1 dbname=app user=auditor",
+        "A libpq connection string, `key=value ...` or `postgresql://...`; a password in it is never printed.",
+        minLength=1,
+        examples=["host=10.0.0.1 dbname=app user=auditor"],
+    )
+    password = _secret(
+        "Where the password is: `env:NAME` or `file:PATH`. Left out: pgpass, certificates, IAM or the dsn itself."
+    )
+    return _object(
+        f"The {which}.", {"dsn": dsn, "password": password | {"examples": ["env:SOURCE_PASSWORD"]}}, ("dsn",)
+    )
+
+
+_REPLICATION = _object(
+    "The replication that is audited: one that exists already.",
+    {
+        "mode": {
+            "enum": ["native", "physical", "originless"],
+            "default": "native",
+            "description": "`native` is PostgreSQL's logical replication; the other two are not built yet.",
+            "x-must": "native, physical or originless",
+        },
+        "publication": _names(
+            "the name of a publication, or a list of names", "Publication(s) on the source.", examples=["app_pub"]
+        ),
+        "subscription": _names(
+            "the name of a subscription, or a list of names", "Subscription(s) on the target.", examples=["app_sub"]
+        ),
+    },
+    ("publication", "subscription"),
+)
+
+_PATTERN = r"^(\*|[^.]*\*[^.]*|.+\..+)$"
+_TABLES = _object(
+    "Which of the published tables are audited.",
+    {
+        "include": _names(
+            'a pattern on "schema.table" such as public.*', "Patterns of the tables to audit.", _PATTERN, default=["*"]
+        ),
+        "exclude": {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string", "pattern": _PATTERN}}],
+            "default": [],
+            "description": "Patterns of the tables to leave out; they win over `include`.",
+            "x-must": 'a pattern on "schema.table" such as public.audit_*, or a list of them',
+        },
+    },
+)
+
+_SAMPLING = _object(
+    "How much is looked at.",
+    {
+        "rate": _number(
+            "a share between 0 and 1",
+            "Share of transactions audited, above 0, at most 1. Foreign writes and TRUNCATE are seen at any rate.",
+            exclusiveMinimum=0,
+            maximum=1,
+            default=0.01,
+        )
+    },
+)
+
+KAFKA_OPTIONS: dict[str, str] = {
+    "security_protocol": "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
+    "sasl_mechanism": "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or GSSAPI.",
+    "sasl_plain_username": "User for PLAIN and SCRAM.",
+    "sasl_plain_password": "Reference to the password for PLAIN and SCRAM.",
+    "sasl_kerberos_service_name": "Kerberos service name.",
+    "sasl_kerberos_domain_name": "Kerberos domain name.",
+    "ssl_cafile": "File with the certificate authorities.",
+    "ssl_certfile": "File with the client's certificate.",
+    "ssl_keyfile": "File with the client's key.",
+    "ssl_password": "Reference to the password of the client's key.",
+    "ssl_crlfile": "File with revoked certificates.",
+    "ssl_ciphers": "Ciphers allowed, as OpenSSL spells them.",
+    "ssl_check_hostname": "`false` to accept a certificate for another host.",
+}
+
+
+def _option(name: str, description: str) -> Schema:
+    if name.endswith("password"):
+        return _secret(description)
+    if name == "ssl_check_hostname":
+        return {"type": "boolean", "default": True, "description": description, "x-must": "true or false"}
+    if name == "security_protocol":
+        kinds = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+        return {
+            "enum": kinds,
+            "default": "PLAINTEXT",
+            "description": description,
+            "x-must": "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+        }
+    return _text("text", description, minLength=1)
+
+
+_KAFKA = _object(
+    "A Kafka cluster carries the frames and holds the records: each process may run on a host of its own.",
+    {
+        "bootstrap": _names(
+            "host:port, host:port,host:port or a list of them",
+            "Brokers to ask first.",
+            r"^\s*\S+:\d+\s*(,\s*\S+:\d+\s*)*$",
+            examples=["kafka1:9092"],
+        ),
+        "partitions": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 1024,
+            "default": 2,
+            "description": "Partitions of the changes topic. Fixed once the topic exists.",
+            "x-must": "a whole number from 1 to 1024",
+        },
+        "replication_factor": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 32767,
+            "default": 1,
+            "description": "Copies of each partition; 3 in production.",
+            "x-must": "a whole number above 0",
+        },
+        "options": _object(
+            "Security settings, passed on to the Kafka clients.",
+            {name: _option(name, what) for name, what in KAFKA_OPTIONS.items()},
+        ),
+    },
+    ("bootstrap",),
+)
+
+_TRANSPORT = {
+    "anyOf": [{"const": "memory"}, _object("Kafka.", {"kafka": _KAFKA}, ("kafka",))],
+    "default": "memory",
+    "description": "What carries the frames: `memory` (one host, state in `state_dir`) or `{kafka: {...}}`.",
+    "x-must": "memory or {kafka: {bootstrap: ...}}",
+}
+
+
+def _limit(name: str, default: float, description: str) -> Schema:
+    if name in _SHARES:
+        return _number("a share between 0 and 1", description, minimum=0, maximum=1, default=default)
+    return _number("a number of 0 or more", description, minimum=0, default=default)
+
+
+_GATE = _object(
+    "The gate: where it answers and when it opens.",
+    {
+        "listen": _text(
+            "host:port",
+            "Where the gate answers HTTP.",
+            pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):\d{1,5}$",
+            default="127.0.0.1:8432",
+        ),
+        "limits": _object(
+            "Limits by the name of their condition.",
+            {name: _limit(name, default, what) for name, (default, what) in LIMITS.items()}
+            | {
+                "open-findings": {
+                    "const": 0,
+                    "default": 0,
+                    "description": "Confirmed findings. Always 0.",
+                    "x-must": "0; confirmed findings cannot be tolerated",
+                }
+            },
+        ),
+        "dwell_seconds": _number(
+            "a number of seconds, 0 or more", "How long every condition must hold before PASS.", minimum=0, default=10
+        ),
+        "valid_seconds": _number(
+            "a number of seconds above 0", "How long a verdict may be relied on.", exclusiveMinimum=0, default=15
+        ),
+    },
+)
+
+_EVIDENCE = _object(
+    "What findings may show.",
+    {
+        "values": {
+            "enum": ["deny"],
+            "default": "deny",
+            "description": "Row values are never stored.",
+            "x-must": "deny; row values are never stored",
+        },
+        "keys": {
+            "enum": ["hash", "clear"],
+            "default": "hash",
+            "description": "Keys of rows: as HMACs, or in clear.",
+            "x-must": "hash or clear",
+        },
+        "key": _secret(
+            "Where the key for HMACs and encryption is. Left out: made at first use in `state_dir/evidence.key`."
+        ),
+    },
+)
+
+_MODES = {"enum": ["auto", "on", "off", True, False], "default": "auto", "x-must": "auto, on or off"}
+_NUDGE = {
+    "anyOf": [
+        _MODES,
+        _object(
+            "The nudge in detail.",
+            {
+                "mode": _MODES
+                | {"description": "`auto`: always from PostgreSQL 17 on, below only while somebody waits."},
+                "interval_ms": _number(
+                    "a number of milliseconds above 0", "How often the target is nudged.", exclusiveMinimum=0, default=5
+                ),
+            },
+        ),
+    ],
+    "default": "auto",
+    "description": "Whether a small message makes the target flush: asynchronous commits then show in 2 ms, not 200.",
+    "x-must": "auto, on, off or {mode: ..., interval_ms: ...}",
+}
+
+SCHEMA: Schema = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Configuration of one migration",
+} | _object(
+    "One file per migration.",
+    {
+        "migration": _text(
+            "a name of 1 to 40 letters a-z, digits and hyphens",
+            "Name of the migration, in topics, labels, slots and publications (there with - as _).",
+            pattern="^[a-z0-9-]{1,40}$",
+            examples=["orders"],
+        ),
+        "source": _side("source: the database that is written to"),
+        "target": _side("target: the database that replication writes to"),
+        "replication": _REPLICATION,
+        "tables": _TABLES,
+        "sampling": _SAMPLING,
+        "window_ms": _number(
+            "a number of milliseconds above 0",
+            "A transaction that is applied this soon after its commit is in the window.",
+            exclusiveMinimum=0,
+            default=5,
+        ),
+        "transport": _TRANSPORT,
+        "state_dir": _text(
+            "a path",
+            "Where findings, tallies and locks are kept, mode 700. Relative paths count from the file's folder.",
+            minLength=1,
+            examples=["/var/lib/auditor/orders"],
+        ),
+        "gate": _GATE,
+        "evidence": _EVIDENCE,
+        "nudge": _NUDGE,
+        "wal_budget_bytes": {
+            "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*[A-Za-z]*$"}],
+            "default": 1 << 30,
+            "description": "WAL that a slot of ours may hold back before it is dropped: bytes, or 512MiB.",
+            "x-must": "a size such as 1073741824 or 512MiB",
+        },
+    },
+    ("migration", "source", "target", "replication"),
+)

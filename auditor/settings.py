@@ -1,0 +1,374 @@
+"""The configuration of one migration: read from its YAML file into frozen values.
+
+Only secrets and AUDITOR_CONFIG come from the environment. Every error names the file, the setting, its value and
+the reason.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from auditor.dsn import add_password, redact_dsn
+from auditor.quantities import parse_size
+from auditor.secret_ref import SecretRef
+from auditor.settings_checks import document_problems, several
+from auditor.settings_file import Problem, read_document
+from comparators.errors import SettingInvalid
+from comparators.positions import Side
+
+__all__ = [
+    "EvidenceSettings",
+    "GateSettings",
+    "KafkaSettings",
+    "Names",
+    "NudgeSettings",
+    "ReplicationSettings",
+    "SecretRef",
+    "Settings",
+    "Side",
+    "SideSettings",
+    "TableScope",
+    "TopicNames",
+    "config_path",
+    "load",
+    "problems",
+    "redact_dsn",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SideSettings:
+    """How one database is reached."""
+
+    dsn: str = field(repr=False)
+    """libpq connection string; may hold a password, so it is printed through `shown` only."""
+    password: SecretRef | None = None
+    """Where the password is. None: pgpass, certificates, IAM, or the dsn itself."""
+
+    def conninfo(self) -> str:
+        """Write the full connection string, secret included: for libpq only, never for a log.
+
+        Raises:
+            SettingInvalid: the secret cannot be read.
+        """
+        return add_password(self.dsn, self.password.resolve()) if self.password else self.dsn
+
+    @property
+    def shown(self) -> str:
+        """The connection string with its secrets hidden."""
+        return redact_dsn(self.dsn)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationSettings:
+    """The replication that is audited."""
+
+    mode: str = "native"
+    """`native`, PostgreSQL's logical replication; others are not built yet."""
+    publications: tuple[str, ...] = ()
+    """Publications on the source; at least one."""
+    subscriptions: tuple[str, ...] = ()
+    """Subscriptions on the target; at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableScope:
+    """Which of the published tables are audited; patterns as of fnmatch, on `schema.table`."""
+
+    include: tuple[str, ...] = ("*",)
+    """Patterns to audit. Default everything, so that a forgotten table is noticed and not overlooked."""
+    exclude: tuple[str, ...] = ()
+    """Patterns to leave out; they win."""
+
+    def selects(self, table: str) -> bool:
+        """Say whether the table `schema.table` is to be audited."""
+        return any(fnmatchcase(table, one) for one in self.include) and not any(
+            fnmatchcase(table, one) for one in self.exclude
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """The Kafka cluster that carries frames and records."""
+
+    bootstrap: tuple[str, ...]
+    """Brokers to ask first, each `host:port`."""
+    partitions: int = 2
+    """Partitions of the changes topic; two keep two cores busy and the join small. Fixed once the topic exists."""
+    replication_factor: int = 1
+    """Copies of each partition; 1 works everywhere, production takes 3."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Security settings by their kafka-python names; secrets as references. Clients take `client_options()`."""
+
+    def client_options(self) -> dict[str, Any]:
+        """Give the options with their secrets resolved, for a Kafka client only, never for a log.
+
+        Raises:
+            SettingInvalid: a secret cannot be read.
+        """
+        return {name: _option_value(name, value) for name, value in self.options.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """Where the gate answers and when it opens."""
+
+    listen: str = "127.0.0.1:8432"
+    """`host:port` of the HTTP service; loopback, as it has no log-in of its own."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Limits that differ from the default, by the name of their condition."""
+    dwell_seconds: float = 10
+    """Seconds for which every condition must hold before PASS, so that a lucky moment opens nothing."""
+    valid_seconds: float = 15
+    """Seconds for which a verdict may be relied on; then it is stale."""
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def url(self) -> str:
+        """Where a client on this host reaches the gate."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceSettings:
+    """What findings may show."""
+
+    values: str = "deny"
+    """Always `deny`: row values are never stored."""
+    keys: str = "hash"
+    """`hash` shows HMACs of row keys, `clear` the keys: keys may be personal data, so hash."""
+    key: SecretRef | None = None
+    """Where the key for HMACs and encryption is. None: made at first use in the state folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class NudgeSettings:
+    """Whether the target is made to flush its WAL, so that asynchronous commits are seen at once."""
+
+    mode: str = "auto"
+    """`auto`: always where it takes no transaction id (PostgreSQL 17+), else while somebody waits; `on`; `off`."""
+    interval_ms: float = 5
+    """Milliseconds between two nudges; as the window, since a later one could not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """Kafka topics of one migration."""
+
+    changes: str
+    records: str
+    dead_letter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What this migration's own objects are called."""
+
+    schema: str
+    source_slot: str
+    target_slot: str
+    publication: str
+    publication_inserts: str
+    topics: TopicNames
+
+    @classmethod
+    def of(cls, migration: str) -> "Names":
+        """Name the objects: `-` becomes `_`, which no migration's name may contain, so names stay distinct."""
+        own = f"auditor_{migration.replace('-', '_')}"
+        topics = TopicNames(*(f"auditor.{migration}.{kind}" for kind in ("changes", "records", "dead-letter")))
+        return cls(own, f"{own}_source", f"{own}_target", own, f"{own}_inserts", topics)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the processes of one migration are told."""
+
+    migration: str
+    """Name in topics, labels and object names: [a-z0-9-]{1,40}, which leaves room within PostgreSQL's 63."""
+    source: SideSettings
+    """The database that is written to."""
+    target: SideSettings
+    """The database that replication writes to."""
+    replication: ReplicationSettings
+    """What is audited."""
+    state_dir: Path
+    """Folder for records, locks and the evidence key: `.auditor/MIGRATION` beside the file, made at first use."""
+    tables: TableScope = TableScope()
+    """Which tables are audited."""
+    sampling_rate: float = 0.01
+    """Share of transactions audited, 0 < rate <= 1; 1 % costs the source next to nothing."""
+    window_ms: float = 5
+    """Milliseconds from commit to applied within which a transaction is in the window."""
+    transport: KafkaSettings | None = None
+    """None: memory, all in one process; it needs nothing to be installed."""
+    gate: GateSettings = GateSettings()
+    """Where the gate answers and when it opens."""
+    evidence: EvidenceSettings = EvidenceSettings()
+    """What findings may show."""
+    nudge: NudgeSettings = NudgeSettings()
+    """Whether the target is made to flush."""
+    wal_budget_bytes: int = 1 << 30
+    """Bytes of WAL that a slot of ours may hold back before it is dropped: the audit must never fill a user's disk."""
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of the changes topic."""
+        return self.transport.partitions if self.transport else 2
+
+    @property
+    def names(self) -> Names:
+        return Names.of(self.migration)
+
+    def side(self, side: Side) -> SideSettings:
+        return self.source if side is Side.SOURCE else self.target
+
+    def open_state_dir(self) -> Path:
+        """Make the state folder, mode 700, unless it is there.
+
+        Raises:
+            SettingInvalid: it cannot be made or written to.
+        """
+        try:
+            self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingInvalid(
+                f"state_dir: {self.state_dir}: {error.strerror}", hint="name a folder this user can write to"
+            ) from None
+        if not os.access(self.state_dir, os.W_OK | os.X_OK):
+            raise SettingInvalid(
+                f"state_dir: {self.state_dir} is not writable", hint="name a folder this user can write to"
+            )
+        return self.state_dir
+
+
+def config_path(given: Path | None) -> Path:
+    """Choose the configuration file: the one given, else $AUDITOR_CONFIG, else ./auditor.yaml."""
+    return given or Path(os.environ.get("AUDITOR_CONFIG") or "auditor.yaml")
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read the settings of one migration.
+
+    Args:
+        path: the file; `None` looks at $AUDITOR_CONFIG, then ./auditor.yaml.
+    Raises:
+        SettingInvalid: names the file, the setting, its value, the reason and a way out.
+    """
+    file = config_path(path)
+    document = read_document(file)
+    for problem in document_problems(document):
+        raise problem.error(file)
+    return _settings(document, file)
+
+
+def problems(path: Path | None = None) -> tuple[Path, list[Problem]]:
+    """List everything that is wrong with a file, for a person to correct in one go.
+
+    Raises:
+        SettingInvalid: the file cannot be read at all.
+    """
+    file = config_path(path)
+    return file, document_problems(read_document(file))
+
+
+def _settings(document: Mapping[str, Any], file: Path) -> Settings:
+    folder = file.resolve().parent
+    migration = document["migration"]
+    given = {
+        "tables": _given(document, "tables", _scope),
+        "sampling_rate": document.get("sampling", {}).get("rate"),
+        "window_ms": document.get("window_ms"),
+        "transport": _transport(document.get("transport", "memory"), file, folder),
+        "gate": _given(document, "gate", _gate),
+        "evidence": _given(document, "evidence", lambda value: _evidence(value, file, folder)),
+        "nudge": _given(document, "nudge", _nudge),
+        "wal_budget_bytes": _given(document, "wal_budget_bytes", parse_size),
+    }
+    return Settings(
+        migration=migration,
+        source=_side(document["source"], "source", file, folder),
+        target=_side(document["target"], "target", file, folder),
+        replication=_replication(document["replication"]),
+        state_dir=folder / document.get("state_dir", f".auditor/{migration}"),
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def _given(document: Mapping[str, Any], key: str, build: Callable[[Any], Any]) -> Any:
+    return build(document[key]) if key in document else None
+
+
+def _side(value: Mapping[str, Any], name: str, file: Path, folder: Path) -> SideSettings:
+    return SideSettings(value["dsn"], _secret(value.get("password"), f"{file}: {name}.password", folder))
+
+
+def _secret(reference: str | None, where: str, folder: Path) -> SecretRef | None:
+    if reference is None:
+        return None
+    if reference.startswith("file:"):
+        reference = f"file:{folder / reference.removeprefix('file:')}"
+    return SecretRef(reference, where)
+
+
+def _replication(value: Mapping[str, Any]) -> ReplicationSettings:
+    return ReplicationSettings(
+        value.get("mode", "native"), several(value["publication"]), several(value["subscription"])
+    )
+
+
+def _scope(value: Mapping[str, Any]) -> TableScope:
+    return TableScope(**{name: several(patterns) for name, patterns in value.items()})
+
+
+def _transport(value: Any, file: Path, folder: Path) -> KafkaSettings | None:
+    if value == "memory":
+        return None
+    kafka = value["kafka"]
+    brokers = [one.strip() for text in several(kafka["bootstrap"]) for one in text.split(",")]
+    numbers = {name: kafka[name] for name in ("partitions", "replication_factor") if name in kafka}
+    options = {name: _option_text(name, text, file, folder) for name, text in kafka.get("options", {}).items()}
+    return KafkaSettings(tuple(brokers), **numbers, options=MappingProxyType(options))
+
+
+def _option_text(name: str, value: Any, file: Path, folder: Path) -> str:
+    if name.endswith("password"):
+        secret = _secret(value, f"{file}: transport.kafka.options.{name}", folder)
+        return secret.reference if secret else ""
+    if name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile"):
+        return str(folder / value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _option_value(name: str, text: str) -> Any:
+    if name.endswith("password"):
+        return SecretRef(text, f"transport.kafka.options.{name}").resolve()
+    return text == "true" if name == "ssl_check_hostname" else text
+
+
+def _gate(value: Mapping[str, Any]) -> GateSettings:
+    limits = MappingProxyType(dict(value.get("limits", {})))
+    return GateSettings(**{name: item for name, item in value.items() if name != "limits"}, limits=limits)
+
+
+def _evidence(value: Mapping[str, Any], file: Path, folder: Path) -> EvidenceSettings:
+    key = _secret(value.get("key"), f"{file}: evidence.key", folder)
+    return EvidenceSettings(**{name: item for name, item in value.items() if name != "key"}, key=key)
+
+
+def _nudge(value: Any) -> NudgeSettings:
+    detail = dict(value) if isinstance(value, Mapping) else {"mode": value}
+    if isinstance(mode := detail.get("mode"), bool):  # YAML 1.1 reads on and off as booleans
+        detail["mode"] = "on" if mode else "off"
+    return NudgeSettings(**detail)

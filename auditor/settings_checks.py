@@ -1,0 +1,105 @@
+"""What a configuration must mean, beyond the shape that its schema gives."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from auditor.dsn import check_dsn, has_password
+from auditor.quantities import parse_size
+from auditor.schema import SCHEMA
+from auditor.settings_file import Problem, schema_problems, shown
+from comparators.positions import Side
+
+_MIN_WAL_BUDGET = 1 << 20
+
+
+def document_problems(document: Mapping[str, Any]) -> list[Problem]:
+    """Check shape first, then meaning: a value of the wrong shape has no meaning to check."""
+    if found := schema_problems(document, SCHEMA):
+        return found
+    return [problem for check in _CHECKS for problem in check(document)]
+
+
+def several(value: str | list[str]) -> tuple[str, ...]:
+    """Read a name or a list of names."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _check_mode(document: Mapping[str, Any]) -> list[Problem]:
+    mode = document["replication"].get("mode", "native")
+    return [] if mode == "native" else [Problem("replication.mode", f"{mode} is not built yet", "use native")]
+
+
+def _check_sides(document: Mapping[str, Any]) -> list[Problem]:
+    return [problem for name in Side for problem in _check_side(name, document[name])]
+
+
+def _check_side(name: str, side: Mapping[str, Any]) -> list[Problem]:
+    try:
+        check_dsn(side["dsn"])
+    except ValueError as error:
+        return [
+            Problem(f"{name}.dsn", f"(not shown) {error}", "write key=value pairs or postgresql://user@host/database")
+        ]
+    if "password" in side and has_password(side["dsn"]):
+        return [Problem(f"{name}.password", "is given here and in the dsn", "take it out of the dsn")]
+    return []
+
+
+def _check_names(document: Mapping[str, Any]) -> list[Problem]:
+    found = []
+    for key in ("publication", "subscription"):
+        names = several(document["replication"][key])
+        twice = {name for name in names if names.count(name) > 1}
+        found += [
+            Problem(f"replication.{key}", f"{shown(name)} is named twice", "name it once") for name in sorted(twice)
+        ]
+    return found
+
+
+def _check_listen(document: Mapping[str, Any]) -> list[Problem]:
+    listen = document.get("gate", {}).get("listen")
+    if listen is None or 1 <= int(listen.rpartition(":")[2]) <= 65535:
+        return []
+    return [
+        Problem(
+            "gate.listen", f"{shown(listen)} has no port between 1 and 65535", "write host:port, as in 127.0.0.1:8432"
+        )
+    ]
+
+
+def _check_brokers(document: Mapping[str, Any]) -> list[Problem]:
+    transport = document.get("transport", "memory")
+    brokers = [] if transport == "memory" else several(transport["kafka"]["bootstrap"])
+    ports = [one.strip() for text in brokers for one in text.split(",")]
+    wrong = [one for one in ports if not 1 <= int(one.rpartition(":")[2]) <= 65535]
+    return [
+        Problem("transport.kafka.bootstrap", f"{shown(one)} has no port between 1 and 65535", "write host:port")
+        for one in wrong
+    ]
+
+
+def _check_budget(document: Mapping[str, Any]) -> list[Problem]:
+    budget = document.get("wal_budget_bytes", 1 << 30)
+    try:
+        size = parse_size(budget)
+    except ValueError as error:
+        return [Problem("wal_budget_bytes", str(error), "write bytes, or a size such as 512MiB")]
+    if size < _MIN_WAL_BUDGET:
+        return [
+            Problem(
+                "wal_budget_bytes",
+                f"{shown(budget)} is less than 1 MiB",
+                "a slot in good health holds back more than that; 1GiB is the default",
+            )
+        ]
+    return []
+
+
+_CHECKS: tuple[Callable[[Mapping[str, Any]], list[Problem]], ...] = (
+    _check_mode,
+    _check_sides,
+    _check_names,
+    _check_listen,
+    _check_brokers,
+    _check_budget,
+)
