@@ -18,7 +18,7 @@ class NeedsOperator(AuditorError):
 
 
 class Defect(AuditorError):
-    """Our own bug, or bytes that nobody should have sent: the process stops, or the bytes are set aside with a reason."""
+    """Our own bug, or bytes that nobody should have sent: stop, or set the bytes aside with a reason."""
 
 
 class SideUnavailable(Retryable):

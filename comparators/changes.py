@@ -1,0 +1,512 @@
+"""Pair the changes of both sides, transaction by transaction, in one lane pair (a subscription in a partition).
+
+Rules of this file.
+1. A transaction is named by the source's commit end position, which both sides show. It is resolved once it was seen
+   whole on both sides, or once one side has passed its position without it.
+2. `resolved` is the smaller of both watermarks, after everything at or below it was judged. All durable state speaks of
+   it: whatever is at or below is done for good, whatever is above comes again after a restart, from both sides.
+3. What cannot be known (a hole in a lane) moves the floor above it and is reported as a gap: never as equal, never as
+   missing.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import xxhash
+
+from comparators.frames import ENDED, FORCED, FOREIGN, Array, Cut, Frame
+from comparators.positions import Side
+from comparators.sampling import share_of, threshold_of
+from comparators.suspects import (
+    Piece,
+    Suspect,
+    Transaction,
+    compare_transactions,
+    foreign_writes,
+    mixed,
+    order_violated,
+    row_identities,
+)
+
+MAX_HELD = 64
+"""Frames that wait for an earlier one of their lane; more than that and the earlier one is lost."""
+NEVER = 1 << 63
+_PLACE = np.uint64(0xA24BAED4963EE407)
+
+
+class Gap(NamedTuple):
+    """Source positions between which this lane pair can prove nothing."""
+
+    start: int
+    end: int
+    side: Side
+    reason: str
+
+
+@dataclass(slots=True)
+class Tallies:
+    """Totals of what was resolved, each transaction counted once."""
+
+    transactions: int = 0
+    changes: int = 0
+    mismatched: int = 0
+    tables: dict[str, int] = field(default_factory=dict)
+
+
+class _Open(NamedTuple):
+    """A transaction whose end has not come yet."""
+
+    own: int
+    seen: int
+    """Rows received, counted or not."""
+    judged: int
+    total: int
+    pieces: tuple[Piece, ...]
+
+
+class _Waiting(NamedTuple):
+    """A frame that was received and may not be forgotten yet."""
+
+    offset: int
+    side: Side
+    own: int
+    """Largest own position that must be resolved first; on the target the origin's."""
+    end: Cut
+
+
+@dataclass(slots=True)
+class _Lane:
+    covered: Cut | None = None
+    watermark: int = 0
+    open: _Open | None = None
+    held: dict[Cut, tuple[Frame, int]] = field(default_factory=dict)
+    pending: dict[int, Transaction] = field(default_factory=dict)
+    rates: list[tuple[int, float]] = field(default_factory=list)
+    """(source position from which, rate)"""
+    last: int = 0
+    """Last source position seen in a transaction of this lane."""
+    acked: Cut | None = None
+
+
+class Join:
+    """The state of one lane pair: frames go in by `receive`, `advance` judges, `take` hands over what was found."""
+
+    def __init__(self, *, seed: int, floor: int) -> None:
+        self._seed = seed
+        self.floor = floor
+        self.resolved = floor
+        self.tallies = Tallies()
+        self.floors: dict[str, int] = {}
+        self._lanes = {Side.SOURCE: _Lane(), Side.TARGET: _Lane()}
+        self._ids: dict[str, int] = {}
+        self._suspects: list[Suspect] = []
+        self._gaps: list[Gap] = []
+        self._uncounted: deque[Transaction] = deque()
+        self._unjudged: set[int] = set()
+        self._waiting: deque[_Waiting] = deque()
+        self._origins: deque[tuple[Array, Array]] = deque()
+        self._target_done = 0
+        self._mismatches: list[tuple[int, int]] = []
+        self._ackable: list[int] = []
+
+    # --- what the caller sees -----------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """Count the transactions that wait for their other side."""
+        return sum(len(lane.pending) for lane in self._lanes.values())
+
+    @property
+    def oldest_unresolved(self) -> int | None:
+        """Give the source position of the first transaction that waits; `None` when none does."""
+        return min((lsn for lane in self._lanes.values() for lsn in _first(lane.pending)), default=None)
+
+    def watermark(self, side: Side) -> int:
+        """Give the source position that a side has passed in this lane pair."""
+        return self._lanes[side].watermark
+
+    def audit(self, tables: Mapping[str, int | None]) -> bool:
+        """Set which tables are judged; a table that is new here counts from the first position not seen yet.
+
+        Args:
+            tables: name to the source position from which it was ready, or `None` for "from now on".
+        Returns:
+            Whether anything changed: then the state must be durable before the next frame.
+        """
+        fresh = {name: start for name, start in tables.items() if name not in self.floors}
+        gone = [name for name in self.floors if name not in tables]
+        front = max(self.resolved, *(max(lane.last, lane.watermark) for lane in self._lanes.values()))
+        for name, start in fresh.items():
+            self.floors[name] = start if start is not None and front <= self.floor else front
+        for name in gone:
+            del self.floors[name]
+        return bool(fresh or gone)
+
+    def receive(self, frame: Frame, offset: int) -> None:
+        """Take in one frame; repetitions are dropped, early frames wait for the ones before them."""
+        lane = self._lanes[frame.side]
+        if lane.covered is not None and frame.start > lane.covered:
+            lane.held[frame.start] = (frame, offset)
+            if len(lane.held) > MAX_HELD:
+                self._lose(lane)
+            return
+        self._accept(lane, frame, offset)
+        self._release(lane)
+
+    def take(self) -> tuple[list[Suspect], list[Gap]]:
+        """Hand over what was found since the last call."""
+        taken = self._suspects, self._gaps
+        self._suspects, self._gaps = [], []
+        return taken
+
+    def advance(self) -> list[int]:
+        """Judge everything that both sides have passed.
+
+        Returns:
+            Offsets of frames that are resolved; they may be forgotten once the state is durable.
+        """
+        source, target = self._lanes[Side.SOURCE], self._lanes[Side.TARGET]
+        self._judge(Side.SOURCE, source, target.watermark)
+        self._judge(Side.TARGET, target, source.watermark)
+        through = min(source.watermark, target.watermark)
+        if through > self.resolved:
+            self.resolved = through
+            self._count(through)
+        for lane in self._lanes.values():
+            while len(lane.rates) > 1 and lane.rates[1][0] <= self.resolved:
+                lane.rates.pop(0)
+        while self._waiting and self._waiting[0].own <= self.resolved:
+            done = self._waiting.popleft()
+            lane = self._lanes[done.side]
+            lane.acked = max(lane.acked, done.end) if lane.acked else done.end
+            self._ackable.append(done.offset)
+        offsets, self._ackable = self._ackable, []
+        return offsets
+
+    # --- durable state ------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Describe what must survive a restart."""
+        return {
+            "floor": self.floor,
+            "resolved": self.resolved,
+            "target_done": self._target_done,
+            "floors": dict(self.floors),
+            "acked": {side.value: list(lane.acked) for side, lane in self._lanes.items() if lane.acked},
+            "rates": {side.value: [list(r) for r in lane.rates] for side, lane in self._lanes.items()},
+            "tallies": {
+                "transactions": self.tallies.transactions,
+                "changes": self.tallies.changes,
+                "mismatched": self.tallies.mismatched,
+                "tables": dict(self.tallies.tables),
+            },
+        }
+
+    @classmethod
+    def resume(cls, state: Mapping[str, Any], *, seed: int) -> "Join":
+        """Begin where a durable state ends."""
+        join = cls(seed=seed, floor=state["floor"])
+        join.resolved = state["resolved"]
+        join._target_done = state["target_done"]
+        join.floors = dict(state["floors"])
+        join.tallies = Tallies(**state["tallies"])
+        join.tallies.tables = dict(state["tallies"]["tables"])
+        for side, lane in join._lanes.items():
+            acked = state["acked"].get(side.value)
+            lane.acked = lane.covered = Cut(*acked) if acked else None
+            lane.rates = [(position, rate) for position, rate in state["rates"].get(side.value, [])]
+            lane.last = join.resolved
+        return join
+
+    # --- taking frames in ---------------------------------------------------------------------------------------
+
+    def _release(self, lane: _Lane) -> None:
+        """Accept held frames that now follow."""
+        while lane.held:
+            start = min(lane.held)
+            if lane.covered is not None and start > lane.covered:
+                return
+            frame, offset = lane.held.pop(start)
+            self._accept(lane, frame, offset)
+
+    def _lose(self, lane: _Lane) -> None:
+        """Give up on the frame that the held ones wait for: everything up to the next known position is a gap."""
+        for start in sorted(lane.held):
+            frame, offset = lane.held.pop(start)
+            through = self._known_from(frame)
+            if through is None:
+                self._ackable.append(offset)
+                continue
+            self._raise_floor(through, frame.side, "a frame of this lane was lost before it was read")
+            lane.open = None
+            lane.covered = frame.start
+            self._accept(lane, frame, offset)
+            self._release(lane)
+            return
+
+    def _known_from(self, frame: Frame) -> int | None:
+        """Find the source position before which the lost frames lie; `None` when this frame does not tell."""
+        if len(frame.own) and frame.skipped[0]:
+            return None
+        if frame.side is Side.SOURCE:
+            return frame.start.position
+        return _first_origin(frame, less=1)
+
+    def _raise_floor(self, through: int, side: Side, reason: str) -> None:
+        if through <= self.resolved:
+            through = self.resolved
+        self._gaps.append(Gap(self.resolved, through, side, reason))
+        self.floor = self.resolved = through
+        for lane in self._lanes.values():
+            for lsn in [lsn for lsn in lane.pending if lsn <= through]:
+                del lane.pending[lsn]
+        self._uncounted = deque(t for t in self._uncounted if t.source > through)
+
+    def _accept(self, lane: _Lane, frame: Frame, offset: int) -> None:
+        """Process a frame that starts at or before what is covered."""
+        if lane.covered is None or frame.end >= lane.covered:
+            self._note_rate(lane, frame)
+            self._identify(frame)
+            self._transactions(lane, frame)
+            lane.covered = frame.end
+            lane.watermark = max(lane.watermark, frame.watermark)
+        self._waiting.append(_Waiting(offset, frame.side, self._needed(frame), frame.end))
+
+    def _needed(self, frame: Frame) -> int:
+        """Find the source position that must be resolved before a frame may be forgotten."""
+        if not len(frame.own):
+            return 0
+        if frame.side is Side.SOURCE:
+            return int(frame.own[-1]) + 1
+        return int(frame.source.max())
+
+    def _note_rate(self, lane: _Lane, frame: Frame) -> None:
+        """Remember from which position a rate holds; without a transaction to tell, the old one is assumed."""
+        if not lane.rates:
+            lane.rates.append((0, frame.rate))
+        elif lane.rates[-1][1] != frame.rate and len(frame.own):
+            first = int(frame.own[0]) if frame.side is Side.SOURCE else _first_origin(frame)
+            if first is not None:
+                lane.rates.append((first, frame.rate))
+
+    def _identify(self, frame: Frame) -> None:
+        for entry in frame.tables:
+            if entry.name not in self._ids:
+                self._ids[entry.name] = xxhash.xxh3_64_intdigest(entry.name.encode())
+
+    def _transactions(self, lane: _Lane, frame: Frame) -> None:
+        """Sum up each new transaction of a frame and pair it."""
+        first, row = _new_from(frame, lane)
+        if first == len(frame.own):
+            return
+        chosen, counts = self._judged_rows(frame, row)
+        before = lane.open.judged if lane.open is not None else 0
+        places = _places(counts, first, before)
+        totals = _sums(mixed(row_identities(frame, self._ids)[chosen] + (places + np.uint64(1)) * _PLACE), counts)
+        bounds = np.concatenate(([0], np.cumsum(counts)))
+        self._pair(lane, frame, first, chosen, counts.tolist(), totals.tolist(), bounds.tolist())
+        if frame.side is Side.TARGET:
+            ended = ((frame.flags & ENDED) != 0) & ((frame.flags & FOREIGN) == 0)
+            if ended.any():
+                self._origins.append((frame.source[ended], frame.own[ended]))
+
+    def _judged_rows(self, frame: Frame, first_row: int) -> tuple[Any, Array]:
+        """Choose the new rows of tables that are judged at their position.
+
+        Returns:
+            Their numbers, and how many each transaction has.
+        """
+        position = frame.own if frame.side is Side.SOURCE else frame.source
+        replicated = (frame.flags & FOREIGN) == 0
+        lowest = int(position[replicated].min()) if replicated.any() else NEVER - 1
+        floors = [self.floors.get(entry.name, NEVER) for entry in frame.tables]
+        if first_row == 0 and max(floors, default=0) < lowest:
+            return slice(None), frame.rows.astype("i8")
+        owner = np.repeat(np.arange(len(frame.own)), frame.rows)
+        limit = np.array(floors, "u8")[frame.table]
+        keep = position[owner] >= limit if frame.side is Side.SOURCE else position[owner] > limit
+        keep |= ~replicated[owner]
+        keep &= np.arange(len(owner)) >= first_row
+        return np.flatnonzero(keep), np.bincount(owner[keep], minlength=len(frame.own))
+
+    def _pair(
+        self, lane: _Lane, frame: Frame, first: int, chosen: Any, counts: list[int], totals: list[int],
+        bounds: list[int],
+    ) -> None:  # fmt: skip
+        """Hand each transaction on, whole ones directly."""
+        columns = (frame.own, frame.source, frame.committed, frame.flags)
+        for number, (own, source, committed, flags) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
+            if number < first:
+                continue
+            span = slice(bounds[number], bounds[number + 1])
+            piece = Piece(frame, span if isinstance(chosen, slice) else chosen[span])
+            transaction = Transaction(own, source, committed, flags, counts[number], totals[number], (piece,))
+            if lane.open is not None or not flags & ENDED:
+                whole = self._continue(lane, transaction, int(frame.skipped[number] + frame.rows[number]))
+                if whole is None:
+                    continue
+                transaction = whole
+            if flags & FOREIGN:
+                self._suspects += foreign_writes(transaction, self._ids)
+            elif source <= self.resolved:
+                self._late(transaction, frame.side)
+            else:
+                self._match(lane, frame.side, transaction)
+
+    def _continue(self, lane: _Lane, piece: Transaction, seen: int) -> Transaction | None:
+        """Add a piece to the transaction that is open; return it once it has ended."""
+        merged = piece
+        if lane.open is not None and lane.open.own == piece.own:
+            before = lane.open
+            merged = piece._replace(
+                changes=before.judged + piece.changes,
+                total=(before.total + piece.total) % 2**64,
+                pieces=(*before.pieces, *piece.pieces),
+            )
+        ended = bool(piece.flags & ENDED)
+        lane.open = None if ended else _Open(piece.own, seen, merged.changes, merged.total, merged.pieces)
+        return merged if ended else None
+
+    def _match(self, lane: _Lane, side: Side, transaction: Transaction) -> None:
+        """Pair a whole transaction with its other side, or let it wait."""
+        source = transaction.source
+        if not transaction.changes:
+            lane.last = max(lane.last, source)
+            return
+        if source <= lane.last and side is Side.TARGET:
+            self._suspects += order_violated(transaction, self._ids)
+        lane.last = max(lane.last, source)
+        if side is Side.SOURCE:
+            self._uncounted.append(transaction)
+        other = self._lanes[side.other].pending.pop(source, None)
+        if other is None:
+            lane.pending[source] = transaction
+        elif other.total != transaction.total or other.changes != transaction.changes:
+            self._differ(side, transaction, other)
+
+    def _late(self, transaction: Transaction, side: Side) -> None:
+        """Tell a harmless repetition from a transaction that came after its turn."""
+        late = side is Side.TARGET and transaction.source > self.floor and transaction.own > self._target_done
+        if late and transaction.changes and self._target_done:
+            self._suspects += order_violated(transaction, self._ids)
+
+    # --- judging ------------------------------------------------------------------------------------------------
+
+    def _judge(self, side: Side, lane: _Lane, passed: int) -> None:
+        """Judge the transactions of one side that the other side has passed without showing them."""
+        due = []
+        for lsn in lane.pending:
+            if lsn > passed:
+                break
+            due.append(lsn)
+        for lsn in due:
+            transaction = lane.pending.pop(lsn)
+            if self._expected(transaction, side.other):
+                source, target = (transaction, None) if side is Side.SOURCE else (None, transaction)
+                self._suspect(compare_transactions(source, target, self._ids), transaction)
+            else:
+                self._unjudged.add(lsn)
+
+    def _expected(self, transaction: Transaction, side: Side) -> bool:
+        """Say whether the other side should have sampled this transaction too."""
+        if transaction.flags & FORCED:
+            return True
+        rates = self._lanes[side].rates
+        rate = min((r for i, (_, r) in enumerate(rates) if _holds(rates, i, transaction.source)), default=0.0)
+        return rate >= 1 or share_of(transaction.committed, self._seed) < threshold_of(rate)
+
+    def _differ(self, side: Side, mine: Transaction, other: Transaction) -> None:
+        source, target = (mine, other) if side is Side.SOURCE else (other, mine)
+        partly = bool((mine.flags ^ other.flags) & FORCED)
+        self._suspect(compare_transactions(source, target, self._ids, only_truncates=partly), source)
+
+    def _suspect(self, found: list[Suspect], transaction: Transaction) -> None:
+        if found:
+            self._suspects += found
+            self._mismatches.append((transaction.source, sum(s.count for s in found)))
+
+    def _count(self, through: int) -> None:
+        """Fold everything resolved into the tallies."""
+        self._count_transactions(through)
+        self.tallies.mismatched += sum(count for lsn, count in self._mismatches if lsn <= through)
+        self._mismatches = [(lsn, count) for lsn, count in self._mismatches if lsn > through]
+        while self._origins:
+            source, own = self._origins[0]
+            passed = int(np.searchsorted(source, through, "right"))
+            if passed:
+                self._target_done = max(self._target_done, int(own[passed - 1]))
+            if passed < len(source):
+                self._origins[0] = (source[passed:], own[passed:])
+                return
+            self._origins.popleft()
+
+    def _count_transactions(self, through: int) -> None:
+        """Count the source transactions up to a position; rows are counted by runs of one frame, not one by one."""
+        runs: list[tuple[Frame, Any]] = []
+        while self._uncounted and self._uncounted[0].source <= through:
+            transaction = self._uncounted.popleft()
+            if transaction.source in self._unjudged:
+                self._unjudged.discard(transaction.source)
+                continue
+            self.tallies.transactions += 1
+            self.tallies.changes += transaction.changes
+            for frame, rows in transaction.pieces:
+                if runs and runs[-1][0] is frame and isinstance(rows, slice) and runs[-1][1].stop == rows.start:
+                    runs[-1] = (frame, slice(runs[-1][1].start, rows.stop))
+                else:
+                    runs.append((frame, rows))
+        tables = self.tallies.tables
+        for frame, rows in runs:
+            counts = np.bincount(frame.table[rows], minlength=len(frame.tables)).tolist()
+            for entry, count in zip(frame.tables, counts, strict=True):
+                if count:
+                    tables[entry.name] = tables.get(entry.name, 0) + count
+
+
+def _first(pending: Mapping[int, Any]) -> list[int]:
+    return [next(iter(pending))] if pending else []
+
+
+def _first_origin(frame: Frame, less: int = 0) -> int | None:
+    """Give the first source position that a target frame names, or `None`."""
+    origins = frame.source[(frame.flags & FOREIGN) == 0]
+    return int(origins[0]) - less if len(origins) else None
+
+
+def _new_from(frame: Frame, lane: _Lane) -> tuple[int, int]:
+    """Find the first transaction of a frame, and the first row, that this lane has not seen."""
+    covered = lane.covered
+    if covered is None or frame.start == covered:
+        return 0, 0
+    first = int(np.searchsorted(frame.own, covered.position))
+    row = int(frame.rows[:first].sum())
+    if first < len(frame.own) and lane.open is not None and int(frame.own[first]) == lane.open.own:
+        row += min(max(lane.open.seen - int(frame.skipped[first]), 0), int(frame.rows[first]))
+    return first, row
+
+
+def _places(counts: Array, first: int, before: int) -> Array:
+    """Number the rows of each transaction; the first one goes on after the rows that came `before`."""
+    total = int(counts.sum())
+    starts = np.cumsum(counts) - counts
+    places = np.arange(total) - np.repeat(starts, counts)
+    places[: int(counts[first])] += before
+    unsigned: Array = places.astype("u8")
+    return unsigned
+
+
+def _sums(hashes: Array, counts: Array) -> Array:
+    """Add up the hashes of each transaction, modulo 2**64; one without rows sums to nothing."""
+    ends = np.concatenate((np.zeros(1, "u8"), np.cumsum(hashes, dtype="u8")))
+    stops = np.cumsum(counts)
+    sums: Array = ends[stops] - ends[stops - counts]
+    return sums
+
+
+def _holds(rates: list[tuple[int, float]], number: int, position: int) -> bool:
+    """Say whether a rate may have held at a position; at a change both do."""
+    after = number == 0 or rates[number][0] <= position
+    return after and (number + 1 == len(rates) or position <= rates[number + 1][0])
