@@ -1,0 +1,306 @@
+"""Fold the records into evidence: pure, and whatever cannot be read becomes "not known"."""
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.settings import Settings
+from comparators.findings import Finding, State, open_findings, read_findings
+from orchestrator.seen import (
+    ApplySeen,
+    BaselineSeen,
+    CoreSeen,
+    Evidence,
+    FindingsSeen,
+    GapSeen,
+    ProcessSeen,
+    SamplerSeen,
+    SlotSeen,
+    SubscriptionSeen,
+    Tally,
+)
+from orchestrator.watermarks import PAGE_HEADER
+
+Records = Mapping[str, Mapping[str, Any] | None]
+NAMED = 3
+"""So many open findings are named in a reason; the list has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the configuration says must be there."""
+
+    migration: str
+    partitions: int
+    configuration: str
+
+
+def expected_of(settings: Settings) -> Expected:
+    """Take from the settings what evidence is held against."""
+    text = "\n".join([repr(settings), settings.source.dsn, settings.target.dsn])
+    return Expected(settings.migration, settings.partitions, hashlib.sha256(text.encode()).hexdigest())
+
+
+def fold(
+    records: Records,
+    now: float,
+    expected: Expected,
+    *,
+    read_at: float | None = None,
+    records_error: str | None = None,
+    findings: FindingsSeen | None = None,
+) -> Evidence:
+    """Give the evidence that the records hold.
+
+    Args:
+        records: keys and values as the records store holds them, in any order.
+        now: unix seconds.
+        read_at: when the records were last read; `None` means now.
+        records_error: why they could not be read since.
+        findings: what `fold_findings` gave for the same records, where the caller keeps it.
+    """
+    target = _record(records, "sampler/target")
+    return Evidence(
+        migration=expected.migration,
+        partitions=expected.partitions,
+        configuration=expected.configuration,
+        read_at=now if read_at is None and records_error is None else read_at,
+        records_error=records_error,
+        baseline=_baseline(_record(records, "baseline")),
+        processes=_processes(records),
+        source=_sampler(_record(records, "sampler/source")),
+        target=_sampler(target),
+        apply=_apply(target),
+        cores=_cores(records),
+        tally=_tally(records, expected.partitions),
+        findings=findings or fold_findings(records, now),
+        gaps=_gaps(records),
+        dead_letters=_dead_letters(records),
+    )
+
+
+def fold_findings(records: Records, now: float) -> FindingsSeen:
+    """Count the findings; an acceptance that has ended by `now` no longer counts."""
+    findings, unreadable = read_findings(records, now)
+    opened = open_findings(findings)
+    suspects = [finding for finding in findings if finding.state is State.SUSPECT and finding.detector != "canary"]
+    return FindingsSeen(
+        open_count=len(opened),
+        open_named=tuple(f"{finding.kind} in {finding.table}: {finding.id}" for finding in opened[:NAMED]),
+        suspects=len(suspects),
+        oldest_suspect=min((finding.first_seen for finding in suspects), default=None),
+        unreadable=unreadable,
+        differing=_differing(findings),
+    )
+
+
+def source_position(evidence: Evidence) -> int | None:
+    """Give the source position that the audit has to reach: where the log ends, or at least what was read of it."""
+    if evidence.source is None or evidence.source.position is None or evidence.source.wal_insert is None:
+        return None
+    return max(evidence.source.position, evidence.source.wal_insert - PAGE_HEADER)
+
+
+def _differing(findings: list[Finding]) -> dict[str, int]:
+    """Count the source transactions of each table that were found different and stayed so."""
+    seen = {
+        (finding.table, finding.subscription, finding.source_position)
+        for finding in findings
+        if finding.source_position is not None and finding.state in (State.CONFIRMED, State.ACCEPTED)
+    }
+    return dict(sorted(Counter(table for table, _, _ in seen).items()))
+
+
+def _record(records: Records, key: str) -> Mapping[str, Any] | None:
+    value: Any = records.get(key)  # read from a store, so the type is a hope
+    return value if isinstance(value, Mapping) else None
+
+
+def _below(records: Records, area: str) -> dict[str, Mapping[str, Any]]:
+    """Give the records `area/...` by the rest of their key, sorted: the order of arrival must not show."""
+    found = {
+        key.removeprefix(area): value if isinstance(value, Mapping) else {}
+        for key, value in records.items()
+        if key.startswith(area) and value is not None
+    }
+    return dict(sorted(found.items()))
+
+
+def _number(record: Mapping[str, Any], name: str) -> float | None:
+    value = record.get(name)
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if fits else None
+
+
+def _whole(record: Mapping[str, Any], name: str) -> int | None:
+    value = record.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _flag(record: Mapping[str, Any], name: str) -> bool | None:
+    value = record.get(name)
+    return value if isinstance(value, bool) else None
+
+
+def _text(record: Mapping[str, Any], name: str) -> str | None:
+    value = record.get(name)
+    return None if value is None else str(value)
+
+
+def _names(record: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
+    value = record.get(name)
+    return tuple(sorted({str(item) for item in value})) if isinstance(value, list | tuple) else None
+
+
+def _inner(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = record.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _baseline(record: Mapping[str, Any] | None) -> BaselineSeen | None:
+    if record is None:
+        return None
+    return BaselineSeen(_whole(record, "floor"), _number(record, "at"), _whole(record, "generation"))
+
+
+def _processes(records: Records) -> dict[str, ProcessSeen]:
+    supervised = _below(records, "supervisor/")
+    return {
+        name: ProcessSeen(
+            incarnation=_text(record, "incarnation"),
+            heartbeat=_number(record, "heartbeat"),
+            error=_text(record, "error"),
+            last_exit=_last_exit(supervised, name),
+        )
+        for name, record in _below(records, "process/").items()
+    }
+
+
+def _last_exit(supervised: Mapping[str, Mapping[str, Any]], name: str) -> str | None:
+    """In memory mode the samplers and the core are one process, the worker."""
+    host = name if name in supervised or name == "gate" else "worker"
+    return _text(supervised.get(host, {}), "last_exit")
+
+
+def _sampler(record: Mapping[str, Any] | None) -> SamplerSeen | None:
+    if record is None:
+        return None
+    slot = _inner(record, "slot")
+    return SamplerSeen(
+        at=_number(record, "at"),
+        position=_whole(record, "position"),
+        wal_insert=_whole(record, "wal_insert"),
+        reading=_flag(record, "reading"),
+        waiting_for=_text(record, "waiting_for"),
+        error=_text(record, "error"),
+        slot=SlotSeen(
+            _text(slot, "name"), _flag(slot, "exists"), _whole(slot, "retained_bytes"), _text(slot, "wal_status")
+        ),
+    )
+
+
+def _apply(record: Mapping[str, Any] | None) -> ApplySeen | None:
+    if record is None:
+        return None
+    lag, window = _inner(record, "lag_ms"), _inner(record, "window")
+    return ApplySeen(
+        at=_number(record, "at"),
+        applied=_whole(record, "applied"),
+        lag_bytes=_whole(record, "lag_bytes"),
+        lag_ms_p95=_number(lag, "p95"),
+        lag_samples=_whole(lag, "samples"),
+        idle=_flag(lag, "idle"),
+        in_window=_whole(window, "in_window"),
+        measured=_whole(window, "measured"),
+        unmeasured=_whole(window, "unmeasured"),
+        span_seconds=_number(window, "span_seconds"),
+        subscriptions=_subscriptions(record.get("subscriptions")),
+        unpublished=_names(record, "unpublished"),
+        unknown_subscriptions=_names(record, "unknown_subscriptions"),
+        audited=_scope(record.get("scope"), "audited"),
+        skipped=_scope(record.get("scope"), "skipped"),
+    )
+
+
+def _subscriptions(value: Any) -> tuple[SubscriptionSeen, ...] | None:
+    if not isinstance(value, list | tuple):
+        return None
+    records = [item if isinstance(item, Mapping) else {} for item in value]
+    seen = [
+        SubscriptionSeen(
+            name=str(record.get("name")),
+            enabled=_flag(record, "enabled"),
+            worker=_flag(record, "worker"),
+            error=_text(record, "error"),
+            tables_not_ready=_names(record, "tables_not_ready"),
+        )
+        for record in records
+    ]
+    return tuple(sorted(seen, key=lambda subscription: json.dumps([subscription.name, subscription.error])))
+
+
+def _scope(value: Any, state: str) -> tuple[str, ...] | None:
+    """Name the tables in a state; an entry nobody can read counts as skipped."""
+    if not isinstance(value, list | tuple):
+        return None
+    named = [
+        (str(item.get("table")), str(item.get("state"))) if isinstance(item, Mapping) else (str(item), "skipped")
+        for item in value
+    ]
+    known = ("audited", "excluded", "skipped")
+    return tuple(sorted({table for table, seen in named if (seen if seen in known else "skipped") == state}))
+
+
+def _cores(records: Records) -> dict[int, CoreSeen]:
+    return {
+        int(name): CoreSeen(_number(record, "at"), _whole(record, "resolved"))
+        for name, record in _below(records, "core/").items()
+        if name.isdecimal()
+    }
+
+
+def _tally(records: Records, partitions: int) -> Tally | None:
+    parts = [_record(records, f"progress/{partition}") for partition in range(partitions)]
+    tallies = [_inner(part, "tallies") for part in parts if part is not None]
+    if not tallies or len(tallies) != partitions or not all(tallies):
+        return None
+    return Tally(
+        _total(tallies, "transactions"), _total(tallies, "changes"), _total(tallies, "matched"), _table_totals(tallies)
+    )
+
+
+def _total(tallies: list[Mapping[str, Any]], name: str) -> int | None:
+    values = [_whole(tally, name) for tally in tallies]
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _table_totals(tallies: list[Mapping[str, Any]]) -> dict[str, int]:
+    totals: Counter[str] = Counter()
+    for tally in tallies:
+        for table, counts in _inner(tally, "tables").items():
+            known = isinstance(counts, list | tuple) and len(counts) == 2
+            totals[table] += (_whole({"transactions": counts[1]}, "transactions") or 0) if known else 0
+    return dict(sorted(totals.items()))
+
+
+def _gaps(records: Records) -> tuple[GapSeen, ...]:
+    """List the gaps not closed; one that does not say so is open."""
+    return tuple(
+        GapSeen(name, _text(record, "side"), _text(record, "reason"))
+        for name, record in _below(records, "gap/").items()
+        if record.get("open") is not False
+    )
+
+
+def _dead_letters(records: Records) -> int:
+    """Count the unreadable frames of this baseline; each may have held anything."""
+    since = _number(_record(records, "baseline") or {}, "at") or 0.0
+    ats = [_number(record, "at") for record in _below(records, "dead-letter/").values()]
+    listed = sum(at is None or at >= since for at in ats)
+    counted = sum(_whole(record, "dead_letters") or 0 for record in _below(records, "core/").values())
+    return max(listed, counted)

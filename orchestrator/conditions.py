@@ -1,0 +1,425 @@
+"""The gate's conditions: one table, and for each row a small function that measures it or says why it cannot.
+
+A condition passes only on a number that is known, fresh and within its limit. Everything else is INCONCLUSIVE, and
+only `open-findings` can give FAIL.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from orchestrator.seen import ApplySeen, CoreSeen, Evidence, ProcessSeen, SamplerSeen, SlotSeen, SubscriptionSeen
+
+FUTURE_SECONDS = 3.0
+"""Clocks of one installation may differ by this much; anything dated further ahead is not believed."""
+
+
+class Status(StrEnum):
+    """Three outcomes; the worst part wins."""
+
+    PASS = "PASS"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    FAIL = "FAIL"
+
+
+class Unknown(Exception):
+    """The condition cannot be evaluated; the text says why. `person`: waiting alone will not help."""
+
+    def __init__(self, reason: str, *, person: bool = False, steps: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.person = person
+        self.steps = steps
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A condition's number, the age of what it was taken from, and words for it; `trouble` forbids a PASS anyway."""
+
+    value: float
+    age_seconds: float
+    words: str = ""
+    trouble: str | None = None
+    person: bool = False
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One condition of a verdict."""
+
+    name: str
+    status: Status
+    value: float | None
+    limit: float
+    unit: str
+    age_seconds: float | None
+    reason: str
+    person: bool = False
+    steps: tuple[str, ...] = ()
+
+
+Limits = Mapping[str, float]
+Evaluate = Callable[[Evidence, Limits, float], Measured]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A row of the table; `at_least` limits from below instead of from above."""
+
+    name: str
+    unit: str
+    limit: float
+    measure: Evaluate
+    sentence: str
+    steps: tuple[str, ...] = ()
+    at_least: bool = False
+    gives_fail: bool = False
+
+
+def evaluate(condition: Condition, evidence: Evidence, limits: Limits, now: float) -> Outcome:
+    """Measure one condition and hold it against its limit."""
+    limit = limits[condition.name]
+    try:
+        records_age = _records_age(evidence, limits, now)
+        measured = condition.measure(evidence, limits, now)
+        value, age = _number(measured.value, "its value"), _number(measured.age_seconds, "its age")
+    except Unknown as unknown:
+        reason = f"{condition.sentence}: not known, {unknown}"
+        steps = unknown.steps or condition.steps
+        return _outcome(condition, limit, Status.INCONCLUSIVE, None, None, reason, unknown.person, steps)
+    within = value >= limit if condition.at_least else value <= limit
+    fails = condition.gives_fail and value > limit
+    trouble = measured.trouble or evidence.records_error
+    status = Status.FAIL if fails else Status.PASS if within and not trouble else Status.INCONCLUSIVE
+    reason = _reason(condition, measured, value, limit, within, trouble)
+    steps = () if status is Status.PASS else measured.steps or condition.steps
+    age = max(age, records_age)
+    return _outcome(condition, limit, status, value, age, reason, measured.person and status is not Status.PASS, steps)
+
+
+def _outcome(
+    condition: Condition,
+    limit: float,
+    status: Status,
+    value: float | None,
+    age: float | None,
+    reason: str,
+    person: bool,
+    steps: tuple[str, ...],
+) -> Outcome:
+    return Outcome(condition.name, status, value, limit, condition.unit, age, reason, person, steps)
+
+
+def _reason(
+    condition: Condition, measured: Measured, value: float, limit: float, within: bool, trouble: str | None
+) -> str:
+    unit = "" if condition.unit == "share" else f" {condition.unit}"
+    words = measured.words or f"{_figure(value)}{unit}"
+    if not within:
+        side = "at least" if condition.at_least else "at most"
+        words += f" (the limit is {side} {_figure(limit)}{unit})"
+    return f"{condition.sentence}: {words}" + (f"; {trouble}" if trouble else "")
+
+
+def _figure(value: float) -> str:
+    return f"{int(value)}" if value == int(value) else f"{value:.3g}" if value < 100 else f"{value:.1f}"
+
+
+# Reading evidence: every way of not knowing ends here.
+
+
+def _number(value: Any, what: str) -> float:
+    if value is None:
+        raise Unknown(f"{what} is missing")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise Unknown(f"{what} is {value!r}, which makes no sense")
+    return value
+
+
+def _age(at: float | None, now: float, what: str) -> float:
+    if at is None:
+        raise Unknown(f"nothing was heard from {what} yet")
+    age = now - _number(at, f"the time of {what}")
+    if age < -FUTURE_SECONDS:
+        raise Unknown(f"{what} is dated {-age:.0f} s in the future; check the clocks")
+    return max(0.0, age)
+
+
+def _fresh(at: float | None, now: float, limit: float, what: str) -> float:
+    age = _age(at, now, what)
+    if not age <= limit:
+        raise Unknown(f"{what} was last heard from {age:.0f} s ago")
+    return age
+
+
+def _records_age(evidence: Evidence, limits: Limits, now: float) -> float:
+    if evidence.read_at is None:
+        raise Unknown(evidence.records_error or "the records have not been read yet")
+    try:
+        return _fresh(evidence.read_at, now, limits["core-alive"], "the records store")
+    except Unknown as stale:
+        raise Unknown(f"{stale} ({evidence.records_error})" if evidence.records_error else str(stale)) from None
+
+
+def _apply(evidence: Evidence, limits: Limits, now: float) -> tuple[ApplySeen, float]:
+    if evidence.apply is None:
+        raise Unknown("the target's sampler has not reported yet")
+    return evidence.apply, _fresh(evidence.apply.at, now, limits["samplers-alive"], "the target's sampler")
+
+
+def _sampler(evidence: Evidence, side: str) -> SamplerSeen:
+    seen = evidence.source if side == "source" else evidence.target
+    if seen is None:
+        raise Unknown(f"the {side}'s sampler has not reported yet")
+    return seen
+
+
+def _core_age(evidence: Evidence, now: float) -> float:
+    if evidence.partitions < 1:
+        raise Unknown("the number of partitions is not known")
+    return max(
+        _age(evidence.cores.get(partition, CoreSeen()).at, now, f"the core's partition {partition}")
+        for partition in range(evidence.partitions)
+    )
+
+
+def _process_age(evidence: Evidence, name: str, now: float) -> float:
+    process = evidence.processes.get(name, ProcessSeen())
+    if not process.incarnation:
+        raise Unknown(f"{name} has not started yet{_last_exit(process)}")
+    return _age(process.heartbeat, now, name)
+
+
+def _last_exit(process: ProcessSeen) -> str:
+    return f" (it last ended with: {process.last_exit})" if process.last_exit else ""
+
+
+def _heard(evidence: Evidence, ages: Mapping[str, float], process: str, limit: float) -> str:
+    """Name the part that was silent for longest, and what ended its process if that is too long."""
+    name = max(ages, key=lambda part: ages[part])
+    ended = _last_exit(evidence.processes[process]) if ages[name] > limit else ""
+    return f"{name} was heard from {ages[name]:.1f} s ago{ended}"
+
+
+def _baseline(evidence: Evidence) -> None:
+    baseline = evidence.baseline
+    if baseline is None or baseline.floor is None or baseline.generation is None or baseline.at is None:
+        raise Unknown("the audit has no baseline", person=True, steps=("auditor prepare",))
+
+
+# One function per condition.
+
+
+def _open_findings(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    seen = evidence.findings
+    if seen is None:
+        raise Unknown("the findings have not been read")
+    age = _age(evidence.read_at, now, "the records store")
+    count = int(_number(seen.open_count, "the number of confirmed findings"))
+    more = [f"{count - len(seen.open_named)} more"] if count > len(seen.open_named) > 0 else []
+    words = f"{count} open" + (f" ({', '.join([*seen.open_named, *more])})" if seen.open_named else "")
+    unreadable = f"{len(seen.unreadable)} findings cannot be read" if seen.unreadable else None
+    if evidence.baseline is None and not count:
+        _baseline(evidence)
+    return Measured(count, age, words, unreadable, person=bool(unreadable))
+
+
+def _oldest_suspect(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    seen = evidence.findings
+    if seen is None:
+        raise Unknown("the findings have not been read")
+    age = _age(evidence.read_at, now, "the records store")
+    count = int(_number(seen.suspects, "the number of suspects"))
+    unreadable = f"{len(seen.unreadable)} findings cannot be read" if seen.unreadable else None
+    if not count:
+        return Measured(0.0, age, "no suspect waits for its re-check", unreadable)
+    oldest = _age(seen.oldest_suspect, now, "the oldest suspect")
+    return Measured(oldest, age, f"{count} not settled, the oldest for {oldest:.1f} s", unreadable)
+
+
+def _samplers_alive(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    slowest, words, troubles = -1.0, "", []
+    for side in ("source", "target"):
+        seen, name = _sampler(evidence, side), f"sampler-{side}"
+        ages = {name: _process_age(evidence, name, now), f"the {side}'s log": _age(seen.at, now, f"the {side}'s log")}
+        if max(ages.values()) > slowest:
+            slowest, words = max(ages.values()), _heard(evidence, ages, name, limits["samplers-alive"])
+        error = seen.error or evidence.processes[name].error
+        if error:
+            troubles.append(f"the {side}'s sampler says: {error}")
+        elif seen.reading is not True and not seen.waiting_for:
+            troubles.append(f"the {side}'s sampler is not reading its slot")
+    return Measured(slowest, slowest, words, "; ".join(troubles) or None)
+
+
+def _core_alive(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    ages = {"core": _process_age(evidence, "core", now), "the core's state": _core_age(evidence, now)}
+    error, age = evidence.processes["core"].error, max(ages.values())
+    trouble = f"the core says: {error}" if error else None
+    return Measured(age, age, _heard(evidence, ages, "core", limits["core-alive"]), trouble)
+
+
+def _watermark_age(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    _baseline(evidence)
+    age = max(
+        _core_age(evidence, now),
+        *(_age(_sampler(evidence, side).at, now, f"the {side}'s sampler") for side in ("source", "target")),
+    )
+    if evidence.caught_up_age is None:
+        raise Unknown("the audit has not yet been level with the source")
+    behind = _number(evidence.caught_up_age, "the age of the watermark")
+    waiting = [seen.waiting_for for seen in (evidence.source, evidence.target) if seen and seen.waiting_for]
+    words = f"everything the source wrote until {max(age, behind):.1f} s ago is judged"
+    return Measured(max(age, behind), age, words + (f" (a sampler waits: {waiting[0]})" if waiting else ""))
+
+
+def _sample_size(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    _baseline(evidence)
+    age = _core_age(evidence, now)
+    if not age <= limits["core-alive"]:
+        raise Unknown(f"the core was last heard from {age:.0f} s ago")
+    if evidence.tally is None:
+        raise Unknown("not every partition of the core has reported its totals")
+    count = int(_number(evidence.tally.transactions, "the number of transactions"))
+    _number(evidence.tally.matched, "the number of matched changes")
+    return Measured(count, age, f"{count} transactions compared", None if count else "nothing was compared")
+
+
+def _in_window_share(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    apply, age = _apply(evidence, limits, now)
+    inside = _number(apply.in_window, "the number of transactions within the window")
+    measured = _number(apply.measured, "the number of measured transactions")
+    unmeasured = _number(apply.unmeasured, "the number of unmeasured transactions")
+    span = _number(apply.span_seconds, "the span of the window's statistics")
+    if not measured + unmeasured:
+        raise Unknown(f"no transactions in the last {span:.0f} s")
+    if inside > measured:
+        raise Unknown(f"{inside:.0f} of {measured:.0f} transactions makes no sense")
+    share = inside / (measured + unmeasured)
+    return Measured(share, age, f"{share:.2%} of {measured + unmeasured:.0f} transactions in the last {span:.0f} s")
+
+
+def _lag_ms(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    apply, age = _apply(evidence, limits, now)
+    if _number(apply.lag_samples, "the number of lag samples"):
+        return Measured(_number(apply.lag_ms_p95, "the lag"), age)
+    if apply.idle is not True:
+        raise Unknown("nothing was applied in the last seconds although the source has committed")
+    return Measured(0.0, age, "nothing to apply")
+
+
+def _lag_bytes(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    apply, age = _apply(evidence, limits, now)
+    _number(apply.applied, "the applied position")
+    return Measured(_number(apply.lag_bytes, "the lag in bytes"), age)
+
+
+def _slots_in_budget(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    held, ages, troubles = [0.0], [], []
+    for side in ("source", "target"):
+        seen = _sampler(evidence, side)
+        ages.append(_fresh(seen.at, now, limits["samplers-alive"], f"the {side}'s sampler"))
+        slot = seen.slot or SlotSeen()
+        if slot.exists is None:
+            raise Unknown(f"the {side}'s slot has not been looked at")
+        if slot.exists is not True or slot.wal_status == "lost":
+            troubles.append(f"the slot on the {side} is lost")
+            continue
+        held.append(_number(slot.retained_bytes, f"the WAL held on the {side}"))
+        if slot.wal_status == "unreserved":
+            troubles.append(f"the {side} is about to remove WAL that our slot still needs")
+    lost = any(trouble.endswith("is lost") for trouble in troubles)
+    words = f"{max(held) / 2**20:.1f} MiB held back at most"
+    return Measured(max(held), max(ages), words, "; ".join(troubles) or None, lost, PREPARE_AGAIN if lost else ())
+
+
+def _unaudited_gaps(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    _baseline(evidence)
+    age = _age(evidence.read_at, now, "the records store")
+    if evidence.gaps is None:
+        raise Unknown("the list of gaps has not been read")
+    dead = int(_number(evidence.dead_letters, "the number of unreadable frames"))
+    words = [f"{gap.side or 'one side'}: {gap.reason or 'no reason recorded'}" for gap in evidence.gaps[:3]]
+    words += [f"{dead} frames could not be read"] if dead else []
+    count = len(evidence.gaps) + dead
+    return Measured(count, age, f"{count} gaps" + (f" ({'; '.join(words)})" if words else ""), person=count > 0)
+
+
+def _scope_complete(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    apply, age = _apply(evidence, limits, now)
+    if apply.unpublished is None or apply.unknown_subscriptions is None or apply.subscriptions is None:
+        raise Unknown("publications and subscriptions have not been looked at")
+    if apply.audited is None or apply.skipped is None:
+        raise Unknown("the list of tables is missing")
+    copying = {table for part in apply.subscriptions for table in _copying(part)}
+    left_out = set(apply.unpublished) | set(apply.skipped)
+    strange = set(apply.unknown_subscriptions)
+    words = [
+        f"{what}: {', '.join(sorted(names)[:5])}"
+        for what, names in (
+            ("included but not audited", left_out),
+            ("still being copied", copying - left_out),
+            ("subscriptions not named in the configuration", strange),
+        )
+        if names
+    ]
+    nothing = None if apply.audited else "no table is audited"
+    count = len(left_out | copying) + len(strange)
+    text = "; ".join(words) or f"{len(apply.audited)} tables audited"
+    return Measured(count, age, text, nothing, bool(left_out or strange))
+
+
+def _copying(subscription: SubscriptionSeen) -> tuple[str, ...]:
+    if subscription.tables_not_ready is None:
+        raise Unknown(f"the tables of subscription {subscription.name} have not been looked at")
+    return subscription.tables_not_ready
+
+
+def _subscriptions_applying(evidence: Evidence, limits: Limits, now: float) -> Measured:
+    apply, age = _apply(evidence, limits, now)
+    if not apply.subscriptions:
+        raise Unknown("no subscription of the configuration was seen on the target")
+    idle = [subscription for subscription in apply.subscriptions if _stopped(subscription)]
+    words = "; ".join(f"{subscription.name}: {_stopped(subscription)}" for subscription in idle)
+    names = [subscription.name for subscription in idle if subscription.enabled is False]
+    steps = tuple(f"on the target, once its cause is gone: ALTER SUBSCRIPTION {name} ENABLE" for name in names)
+    return Measured(len(idle), age, words or "all apply", None, bool(names), steps)
+
+
+def _stopped(subscription: SubscriptionSeen) -> str | None:
+    if subscription.enabled is not True:
+        return "disabled" + (f" after the error: {subscription.error}" if subscription.error else "")
+    if subscription.worker is not True:
+        return "no apply worker runs" + (f", its error: {subscription.error}" if subscription.error else "")
+    return subscription.error
+
+
+PREPARE_AGAIN = ("auditor prepare", "auditor gate check --wait")
+LOOK = ("auditor status",)
+CONDITIONS = (
+    Condition(
+        "open-findings", "findings", 0, _open_findings, "Confirmed differences",
+        ("auditor findings list --state confirmed", "auditor findings recheck ID"), gives_fail=True,
+    ),
+    Condition(
+        "oldest-suspect", "seconds", 30, _oldest_suspect, "Differences not settled yet",
+        ("auditor findings list --state suspect",),
+    ),
+    Condition("samplers-alive", "seconds", 5, _samplers_alive, "The samplers", LOOK),
+    Condition("core-alive", "seconds", 5, _core_alive, "The stream core", LOOK),
+    Condition("watermark-age", "seconds", 10, _watermark_age, "The audit's progress", LOOK),
+    Condition("sample-size", "transactions", 300, _sample_size, "The sample", ("auditor gate check --wait",),
+              at_least=True),
+    Condition("in-window-share", "share", 0.99, _in_window_share, "Applied within the window", at_least=True),
+    Condition("lag-ms", "ms", 10, _lag_ms, "Commit to applied, 95th percentile"),
+    Condition("lag-bytes", "bytes", 2**20, _lag_bytes, "WAL not applied yet"),
+    Condition("subscriptions-applying", "subscriptions", 0, _subscriptions_applying, "Subscriptions that do not apply",
+              ("on the target: SELECT * FROM pg_stat_subscription_stats",)),
+    Condition("slots-in-budget", "bytes", 2**30, _slots_in_budget, "The auditor's replication slots", LOOK),
+    Condition("unaudited-gaps", "gaps", 0, _unaudited_gaps, "Intervals nobody audited", PREPARE_AGAIN),
+    Condition("scope-complete", "tables", 0, _scope_complete, "Tables outside the audit",
+              ("publish the table, or name it in tables.exclude",)),
+)  # fmt: skip
+NAMES = tuple(condition.name for condition in CONDITIONS)
