@@ -45,6 +45,11 @@ class LaneBuilder:
         return len(self.key) >= MAX_ROWS or len(self.keys) >= MAX_KEY_BYTES
 
     @property
+    def position(self) -> int:
+        """Give the own position that this lane's frames have reached."""
+        return self._cut.position
+
+    @property
     def holds_transactions(self) -> bool:
         return bool(self._own)
 

@@ -94,13 +94,22 @@ class _Lane:
 class Join:
     """The state of one lane pair: frames go in by `receive`, `advance` judges, `take` hands over what was found."""
 
-    def __init__(self, *, seed: int, floor: int) -> None:
+    def __init__(self, *, seed: int, floor: int, starts: Mapping[Side, int] | None = None) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            seed: of the migration's sampling.
+            floor: source position at or before which nothing is judged.
+            starts: own position from which each side's lane must be seen; a side without one begins with any frame.
+        """
         self._seed = seed
         self.floor = floor
         self.resolved = floor
         self.tallies = Tallies()
         self.floors: dict[str, int] = {}
-        self._lanes = {Side.SOURCE: _Lane(), Side.TARGET: _Lane()}
+        self._lanes = {side: _Lane() for side in Side}
+        for side, start in (starts or {}).items():
+            self._lanes[side].covered = self._lanes[side].acked = Cut(start)
         self._ids: dict[str, int] = {}
         self._suspects: list[Suspect] = []
         self._gaps: list[Gap] = []
@@ -128,11 +137,11 @@ class Join:
         """Give the source position that a side has passed in this lane pair."""
         return self._lanes[side].watermark
 
-    def audit(self, tables: Mapping[str, int | None]) -> bool:
+    def audit(self, tables: Mapping[str, int]) -> bool:
         """Set which tables are judged; a table that is new here counts from the first position not seen yet.
 
         Args:
-            tables: name to the source position from which it was ready, or `None` for "from now on".
+            tables: name to the source position after which replication itself, not the initial copy, brings its rows.
         Returns:
             Whether anything changed: then the state must be durable before the next frame.
         """
@@ -140,7 +149,7 @@ class Join:
         gone = [name for name in self.floors if name not in tables]
         front = max(self.resolved, *(max(lane.last, lane.watermark) for lane in self._lanes.values()))
         for name, start in fresh.items():
-            self.floors[name] = start if start is not None and front <= self.floor else front
+            self.floors[name] = max(start, front)
         for name in gone:
             del self.floors[name]
         return bool(fresh or gone)

@@ -1,0 +1,270 @@
+"""How far the target has applied, when, and what that says about each transaction: one clock, the auditor's.
+
+Two readings, two threads. `SourceWatch` asks the source for its clock, its insert position and how far the subscription's
+slot was confirmed. `ApplyWatch` polls the target's origin progress, up to a thousand times a second while it moves, and
+pairs each reading with a target position: once the target's sampler has decoded through that position, the progress is
+the target's watermark (decision 0005).
+"""
+
+import bisect
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from comparators.errors import AuditorError
+from samplers.connections import connect
+from samplers.rows import Text, fetch, insert_position
+
+_PG_EPOCH = 946_684_800.0
+_FAST, _SLOW = 0.001, 0.02
+_RING = 60_000
+"""Readings kept at least: a minute at full speed."""
+DELAY_SPAN, WINDOW_SPAN = 10.0, 60.0
+
+
+class SourceWatch:
+    """What the source says of itself, refreshed several times a second."""
+
+    def __init__(self, conninfo: str, slots: Sequence[str | None], *, application_name: str) -> None:
+        """Args: slots: of the subscriptions, in their order; `None` where it is not known."""
+        self._conninfo, self._slots, self._name = conninfo, list(slots), application_name
+        self.wal_insert = 0
+        self.confirmed = [0] * len(slots)
+        """Source position below which each subscription has everything durable."""
+        self.error: str | None = None
+        self._trips: deque[tuple[float, float, float]] = deque(maxlen=300)
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Give the source's clock minus ours, seconds; `None` until measured."""
+        best = self._best_trip()
+        return best[2] if best else None
+
+    @property
+    def uncertainty_ms(self) -> float | None:
+        """Give half of the shortest round trip of the last half minute, milliseconds."""
+        best = self._best_trip()
+        return best[1] * 500 if best else None
+
+    def _best_trip(self) -> tuple[float, float, float] | None:
+        recent = time.monotonic() - 30
+        return min((trip for trip in list(self._trips) if trip[0] >= recent), key=lambda trip: trip[1], default=None)
+
+    def run(self, stop: threading.Event) -> None:
+        """Watch until told to stop; a lost connection is opened again."""
+        while not stop.is_set():
+            try:
+                with connect(self._conninfo, application_name=self._name) as connection:
+                    self.error = None
+                    while not stop.wait(0.1):
+                        self._look(connection)
+            except AuditorError as error:
+                self.error = str(error)
+                stop.wait(0.5)
+
+    def _look(self, connection: Any) -> None:
+        before = time.time()
+        clock, insert = _texts(fetch(connection, _SOURCE_CLOCK)[0])
+        after = time.time()
+        self._trips.append((time.monotonic(), after - before, float(clock) - (before + after) / 2))
+        self.wal_insert = int(insert)
+        confirmed = {name: int(position) for name, position in map(_texts, fetch(connection, _SLOTS_CONFIRMED))}
+        self.confirmed = [confirmed.get(name, 0) if name else 0 for name in self._slots]
+
+
+_SOURCE_CLOCK = "SELECT extract(epoch FROM clock_timestamp()), (pg_current_wal_insert_lsn() - '0/0')::bigint"
+_SLOTS_CONFIRMED = """SELECT slot_name, (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots
+WHERE confirmed_flush_lsn IS NOT NULL"""
+# the function in FROM is read whole before the first row is shown: progress is older than the position beside it
+_PROGRESS = """SELECT external_id, coalesce((remote_lsn - '0/0')::bigint, 0), (pg_current_wal_insert_lsn() - '0/0')::bigint
+FROM pg_show_replication_origin_status()"""
+
+
+def _texts(row: tuple[Text, ...]) -> list[str]:
+    return [(text or b"0").decode() for text in row]
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known of one subscription."""
+
+    applied: int = 0
+    polled_at: list[float] = field(default_factory=list)
+    polled: list[int] = field(default_factory=list)
+    pairs: deque[tuple[int, int]] = field(default_factory=deque)
+    """(target position, source position applied by then), both growing."""
+    watermark: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """One sampled transaction: when it was seen applied, and how long after its commit."""
+
+    at: float
+    milliseconds: float
+
+
+class ApplyWatch:
+    """How far each subscription's apply has come on the target."""
+
+    def __init__(
+        self, conninfo: str, origins: Sequence[str], source: SourceWatch, *, application_name: str
+    ) -> None:
+        self._conninfo, self._origins, self._source, self._name = conninfo, list(origins), source, application_name
+        self._known = [_Progress() for _ in origins]
+        self._lock = threading.Lock()
+        self._delays: deque[Delay] = deque(maxlen=200_000)
+        self._unmeasured: deque[float] = deque(maxlen=200_000)
+        self._moved = 0.0
+        self.wal_insert = 0
+        self.error: str | None = None
+        self.started = 0.0
+        """Start of the target's postmaster: when it changes, progress may have gone back."""
+
+    def applied(self, subscription: int = 0) -> int:
+        """Give the source position through which a subscription has applied, as far as any reading shows."""
+        return max(self._known[subscription].applied, self._source.confirmed[subscription])
+
+    def lowest_applied(self) -> int:
+        """Give the source position that every subscription has applied."""
+        return min(self.applied(number) for number in range(len(self._known)))
+
+    def watermark(self, subscription: int, decoded_through: int) -> int:
+        """Give the source position that the target's log is known to hold up to a target position.
+
+        Args:
+            decoded_through: target position that the sampler has read.
+        """
+        known = self._known[subscription]
+        with self._lock:
+            while known.pairs and known.pairs[0][0] <= decoded_through:
+                known.watermark = max(known.watermark, known.pairs.popleft()[1])
+        return known.watermark
+
+    def on_applied(self, subscription: int, source_position: int, commit_ts: int) -> None:
+        """Time one sampled transaction by the first poll that shows it applied.
+
+        Args:
+            commit_ts: the source's commit time, PostgreSQL microseconds.
+        """
+        known = self._known[subscription]
+        offset = self._source.clock_offset
+        with self._lock:
+            first = bisect.bisect_left(known.polled, source_position)
+            seen = known.polled_at[first] if first < len(known.polled) else None
+            older = first > 0
+        if seen is None or offset is None or not older:
+            self._unmeasured.append(time.time())
+            return
+        committed = commit_ts / 1_000_000 + _PG_EPOCH - offset
+        self._delays.append(Delay(time.time(), max((seen - committed) * 1000, 0.0)))
+
+    def delays(self, span: float, now: float) -> tuple[list[float], int]:
+        """List the delays of the last seconds in milliseconds, and count the transactions without one."""
+        with self._lock:
+            delays = [d.milliseconds for d in reversed(self._delays) if d.at >= now - span]
+            return delays, sum(at >= now - span for at in self._unmeasured)
+
+    def run(self, stop: threading.Event) -> None:
+        """Watch until told to stop; a lost connection is opened again."""
+        while not stop.is_set():
+            try:
+                with connect(self._conninfo, application_name=self._name) as connection:
+                    self._begin(connection)
+                    self._watch(connection, stop)
+            except AuditorError as error:
+                self.error = str(error)
+                stop.wait(0.5)
+
+    def _begin(self, connection: Any) -> None:
+        """Forget what an earlier server process said: its progress may not have been durable."""
+        started = float(_texts(fetch(connection, "SELECT extract(epoch FROM pg_postmaster_start_time())")[0])[0])
+        with self._lock:
+            if started != self.started:
+                self._known = [_Progress(watermark=known.watermark) for known in self._known]
+        self.started, self.error = started, None
+
+    def _watch(self, connection: Any, stop: threading.Event) -> None:
+        pause = _FAST
+        while not stop.wait(pause):
+            pause = _FAST if self._poll(connection) else min(pause * 1.5, _SLOW)
+
+    def _poll(self, connection: Any) -> bool:
+        """Read progress and then the target's insert position; say whether the target was busy within the last minute."""
+        confirmed = list(self._source.confirmed)
+        found = [_texts(row) for row in fetch(connection, _PROGRESS)]
+        at = time.time()
+        progress = {origin: int(remote) for origin, remote, _ in found}
+        insert = max((int(position) for _, _, position in found), default=0)
+        if not insert:
+            insert = insert_position(connection)
+        with self._lock:
+            self.wal_insert = insert
+            for number, origin in enumerate(self._origins):
+                if self._note(self._known[number], progress.get(origin, 0), confirmed[number], at, insert):
+                    self._moved = at
+        return at - self._moved < WINDOW_SPAN
+
+    def _note(self, known: _Progress, remote: int, confirmed: int, at: float, insert: int) -> bool:
+        moved = remote > known.applied
+        if moved or not known.polled:
+            known.applied = max(remote, known.applied)
+            known.polled.append(remote)
+            known.polled_at.append(at)
+            if len(known.polled) > 2 * _RING:
+                del known.polled[:_RING], known.polled_at[:_RING]
+        passed = max(remote, confirmed)
+        if not known.pairs or passed > known.pairs[-1][1]:
+            known.pairs.append((insert, passed))
+        return moved
+
+
+def share_within(delays: Sequence[float], limit_ms: float) -> int:
+    """Count the delays within a limit."""
+    return sum(delay <= limit_ms for delay in delays)
+
+
+def percentiles(values: Sequence[float], *shares: float) -> list[float | None]:
+    """Give the nearest-rank percentiles; `None` each where there are no values."""
+    ordered = sorted(values)
+    return [ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else None for share in shares]
+
+
+class Nudge:
+    """Makes the target flush its log often, while somebody waits for an answer."""
+
+    def __init__(self, conninfo: str, interval: float, wanted: Callable[[], bool], *, application_name: str) -> None:
+        """Args: interval: seconds between flushes; wanted: asked before each one."""
+        self._conninfo, self._interval, self._wanted, self._name = conninfo, interval, wanted, application_name
+        self.on = False
+        self.takes_xids = False
+        self.error: str | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Nudge until told to stop."""
+        while not stop.is_set():
+            try:
+                with connect(self._conninfo, application_name=self._name) as connection:
+                    self.takes_xids = connection.info.server_version < 170000
+                    self.error = None
+                    self._nudge(connection, stop)
+            except AuditorError as error:
+                self.error = str(error)
+                stop.wait(0.5)
+
+    def _nudge(self, connection: Any, stop: threading.Event) -> None:
+        if self.takes_xids:
+            fetch(connection, "SET synchronous_commit = local")
+        flush = (
+            "SELECT pg_logical_emit_message(true, 'auditor', '')"
+            if self.takes_xids
+            else "SELECT pg_logical_emit_message(false, 'auditor', '', true)"
+        )
+        while not stop.is_set():
+            self.on = self._wanted()
+            if self.on:
+                fetch(connection, flush)
+            stop.wait(self._interval if self.on else 0.1)
