@@ -1,0 +1,247 @@
+"""The records: what one process of a migration lets the others know, by key, newest value only.
+
+Two homes with one contract: a SQLite file when all processes share a host, a compacted Kafka topic when they do not.
+Each key has one writer; anybody reads. A reader asks what changed since it asked last.
+"""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from kafka import KafkaProducer, TopicPartition
+
+from auditor.brokers import abandon, broker_errors, open_producer, open_reader
+from auditor.settings import KafkaSettings, Settings
+from comparators.errors import Defect, StoreUnavailable
+
+Value = dict[str, Any]
+
+BUSY_SECONDS = 5.0
+"""How long SQLite waits for another process; a write takes milliseconds, so longer means a stuck disk."""
+
+KAFKA_SECONDS = 10.0
+"""How long one call may wait for the broker before it is reported as away."""
+
+
+class NotStorable(Defect):
+    """A value is not JSON: NaN, an infinity, or a type that JSON does not know."""
+
+
+class Records(Protocol):
+    """One process's view of the records. Thread-safe; two readers in a process open one each."""
+
+    def put(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Store values; `None` deletes. Durable once it returns.
+
+        Raises:
+            StoreUnavailable: nothing is known about what was stored; put the same again.
+            NotStorable: a value is not JSON; nothing was stored.
+        """
+
+    def changes(self) -> dict[str, Value | None]:
+        """Give everything at the first call, later what was put or deleted (`None`) since the call before.
+
+        Raises:
+            StoreUnavailable: nothing is lost; the next call gives it.
+        """
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def open_records(settings: Settings) -> Records:
+    """Open the records of a migration where its transport keeps them.
+
+    Raises:
+        StoreUnavailable: they cannot be reached now.
+    """
+    if settings.transport is None:
+        return SqliteRecords(settings.open_state_dir() / "records.sqlite")
+    return KafkaRecords(settings.transport, settings.names.topics.records)
+
+
+def encode_value(value: Mapping[str, Any]) -> str:
+    """Write a value as JSON that any reader takes: sorted keys, no NaN.
+
+    Raises:
+        NotStorable: it cannot be written so.
+    """
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise NotStorable(f"a record is not JSON: {error}") from error
+    return text
+
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    key TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,  -- of the put that wrote it, one higher than the put before
+    value TEXT                 -- NULL: deleted; kept so that every reader hears of it
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS records_by_version ON records (version);
+"""
+PUT = """
+INSERT INTO records VALUES (?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET version = excluded.version, value = excluded.value
+"""
+
+
+class SqliteRecords:
+    """Records in a file that the processes of one host share.
+
+    A put is one transaction that holds SQLite's only write lock, so versions become visible in their order and a
+    reader that has seen version n has seen all below n.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, and make it if need be.
+
+        Raises:
+            StoreUnavailable: it cannot be opened.
+        """
+        self._lock = threading.Lock()
+        self._seen: int | None = None
+        with _sqlite_errors(f"open {path}"):
+            self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            _use_wal(self._db)
+            self._db.execute("PRAGMA synchronous = FULL")  # a tally that is acknowledged must outlive a power cut
+            self._db.executescript(SCHEMA)
+
+    def put(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
+        encoded = [(key, None if value is None else encode_value(value)) for key, value in items.items()]
+        if not encoded:
+            return
+        with self._lock, _sqlite_errors("write records"), _transaction(self._db):
+            version = self._newest() + 1
+            self._db.executemany(PUT, [(key, version, value) for key, value in encoded])
+
+    def changes(self) -> dict[str, Value | None]:
+        with self._lock, _sqlite_errors("read records"):
+            rows = self._db.execute(
+                "SELECT key, value, version FROM records WHERE version > ?", (self._seen or 0,)
+            ).fetchall()
+        first = self._seen is None
+        self._seen = max((version for _, _, version in rows), default=self._seen or 0)
+        return {
+            key: None if value is None else json.loads(value) for key, value, _ in rows if not (first and value is None)
+        }
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def _newest(self) -> int:
+        (newest,) = self._db.execute("SELECT coalesce(max(version), 0) FROM records").fetchone()
+        return int(newest)
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+@contextmanager
+def _sqlite_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        raise  # a closed store, a wrong statement: ours
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"cannot {doing}: {error}") from error
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; here alone SQLite does not wait for others that open the file right now."""
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+
+
+class KafkaRecords:
+    """Records in a compacted topic of one partition: its order is the order of all puts."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        """Connect; `ensure_topics` has made the topic.
+
+        Raises:
+            StoreUnavailable: the broker cannot be reached.
+        """
+        self._kafka = kafka
+        self._partition = TopicPartition(topic, 0)
+        self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        self._producer: KafkaProducer | None = None
+        self._unread: dict[str, Value | None] = {}
+        self._first = True
+        self._reader = open_reader(kafka, self._partition)
+
+    def put(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
+        encoded = [
+            (key.encode(), None if value is None else encode_value(value).encode()) for key, value in items.items()
+        ]
+        with self._write_lock, broker_errors("write records"):
+            try:
+                self._send(encoded)
+            except Exception:
+                # The order of what is under way is unknown now: whoever puts again starts from a clean producer.
+                self._drop_producer()
+                raise
+
+    def changes(self) -> dict[str, Value | None]:
+        with self._read_lock, broker_errors("read records"):
+            self._read_to_end()
+            first, self._first = self._first, False
+            unread, self._unread = self._unread, {}
+        return {key: value for key, value in unread.items() if not (first and value is None)}
+
+    def close(self) -> None:
+        with self._write_lock:
+            self._drop_producer()
+        with self._read_lock:
+            self._reader.close()
+
+    def _send(self, encoded: list[tuple[bytes, bytes | None]]) -> None:
+        if self._producer is None:
+            self._producer = open_producer(
+                self._kafka,
+                max_block_ms=KAFKA_SECONDS * 1000,
+                delivery_timeout_ms=KAFKA_SECONDS * 1000,
+                request_timeout_ms=KAFKA_SECONDS * 500,
+            )
+        topic, partition = self._partition
+        sent = [self._producer.send(topic, value, key, partition=partition) for key, value in encoded]
+        for future in sent:
+            future.get(timeout=KAFKA_SECONDS)
+
+    def _drop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            abandon(producer)
+
+    def _read_to_end(self) -> None:
+        end = self._reader.end_offsets([self._partition], timeout_ms=KAFKA_SECONDS * 1000)[self._partition]
+        give_up = time.monotonic() + KAFKA_SECONDS
+        while self._reader.position(self._partition, timeout_ms=KAFKA_SECONDS * 1000) < end:
+            for record in self._reader.poll(timeout_ms=500).get(self._partition, ()):
+                self._unread[record.key.decode()] = None if record.value is None else json.loads(record.value)
+            if time.monotonic() > give_up:
+                raise StoreUnavailable(f"cannot read records: {self._partition.topic} ends at {end}, out of reach")
