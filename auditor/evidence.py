@@ -25,7 +25,7 @@ from orchestrator.seen import (
 )
 from orchestrator.watermarks import PAGE_HEADER
 
-Records = Mapping[str, Mapping[str, Any] | None]
+Records = Mapping[str, Any]
 NAMED = 3
 """So many open findings are named in a reason; the list has them all."""
 
@@ -116,7 +116,7 @@ def _differing(findings: list[Finding]) -> dict[str, int]:
 
 
 def _record(records: Records, key: str) -> Mapping[str, Any] | None:
-    value: Any = records.get(key)  # read from a store, so the type is a hope
+    value = records.get(key)
     return value if isinstance(value, Mapping) else None
 
 

@@ -214,8 +214,7 @@ def _limits_json(limits: Limits) -> list[Any]:
 
 
 def _incarnations(evidence: Evidence) -> dict[str, str]:
-    seen = sorted((name, process.incarnation or "") for name, process in evidence.processes.items())
-    return {name: incarnation for name, incarnation in seen if name != "gate"}
+    return {name: process.incarnation or "" for name, process in sorted(evidence.processes.items())}
 
 
 def _positions(evidence: Evidence) -> dict[str, int | None]:

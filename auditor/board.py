@@ -1,0 +1,151 @@
+"""The gate's copy of the records: a thread keeps it current, and says since when it could not."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.records import Records
+from comparators.errors import AuditorError, Retryable
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.05
+"""SQLite answers in microseconds; a difference should reach the verdict within a few hundredths of a second."""
+RETRY_SECONDS = 0.5
+URGENT = ("suspect/", "settled/", "accepted/", "gap/", "dead-letter/", "baseline")
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What the records held when they were last read."""
+
+    records: Mapping[str, Mapping[str, Any]]
+    read_at: float | None = None
+    error: str | None = None
+    findings_version: int = 0
+
+
+class BoardKeeper:
+    """Reads the records again and again in a thread, and writes what the gate has to say in another."""
+
+    def __init__(
+        self,
+        open_store: Callable[[], Records],
+        urgent: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare; nothing happens before `start`.
+
+        Args:
+            open_store: opens the records; called again until it succeeds.
+            urgent: called from the reading thread when findings, gaps or the baseline changed.
+        """
+        self._open_store, self._urgent, self._clock = open_store, urgent, clock
+        self._store: Records | None = None
+        self._board = Board({}, error=None)
+        self._stop = threading.Event()
+        self._pending: dict[str, Mapping[str, Any] | None] = {}
+        self._pending_lock = threading.Lock()
+        self._to_write = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._guard, args=(work,), name=name, daemon=True)
+            for name, work in (("records-reader", self._read_forever), ("records-writer", self._write_forever))
+        ]
+        self.failure: BaseException | None = None
+
+    @property
+    def board(self) -> Board:
+        return self._board
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Hand over values to be written soon; of several for one key the newest wins."""
+        with self._pending_lock:
+            self._pending.update(items)
+        self._to_write.set()
+
+    def stop(self, seconds: float = 3.0) -> None:
+        """Write what is left, then let go of the store; gives up after a few seconds."""
+        self._stop.set()
+        self._to_write.set()
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        if self._store is not None and not any(thread.is_alive() for thread in self._threads):
+            with contextlib.suppress(AuditorError):
+                self._store.close()
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as failure:  # a thread must not die unheard: the gate stops with this error
+            log.exception("the gate lost its %s", threading.current_thread().name)
+            self.failure = failure
+            self._urgent()
+
+    def _read_forever(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._read_once()
+            except Retryable as error:
+                self._board = Board(
+                    self._board.records,
+                    self._board.read_at,
+                    f"the records cannot be read: {error}",
+                    self._board.findings_version,
+                )
+                self._stop.wait(RETRY_SECONDS)
+            else:
+                self._stop.wait(POLL_SECONDS)
+
+    def _read_once(self) -> None:
+        if self._store is None:
+            self._store = self._open_store()
+        at = self._clock()  # before reading: evidence is at least this fresh
+        changed = self._store.changes()
+        board = self._board
+        urgent = any(key.startswith(URGENT) for key in changed)
+        records = board.records if not changed else _patched(board.records, changed)
+        self._board = Board(records, at, None, board.findings_version + urgent)
+        if urgent or board.read_at is None:
+            self._urgent()
+
+    def _write_forever(self) -> None:
+        while not (self._stop.is_set() and not self._pending):
+            self._to_write.wait()
+            self._to_write.clear()
+            if not self._write_once() and self._stop.wait(RETRY_SECONDS):
+                return
+
+    def _write_once(self) -> bool:
+        with self._pending_lock:
+            items, self._pending = self._pending, {}
+        try:
+            if items and self._store is not None:
+                self._store.put(items)
+                return True
+        except Retryable as error:
+            log.warning("the gate's records cannot be written: %s", error)
+        with self._pending_lock:
+            self._pending = {**items, **self._pending}
+        if items:
+            self._to_write.set()
+        return not items
+
+
+def _patched(
+    records: Mapping[str, Mapping[str, Any]], changed: Mapping[str, dict[str, Any] | None]
+) -> dict[str, Mapping[str, Any]]:
+    patched = {**records, **{key: value for key, value in changed.items() if value is not None}}
+    for key, value in changed.items():
+        if value is None:
+            patched.pop(key, None)
+    return patched

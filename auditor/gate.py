@@ -1,0 +1,304 @@
+"""The gate process: evidence in, verdict out, again and again; it serves what it decided last and nothing older.
+
+It holds no connection to a database and no part of the core, so it outlives both and says so.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from aiohttp import web
+
+from auditor import api
+from auditor.board import Board, BoardKeeper
+from auditor.evidence import Expected, expected_of, fold, fold_findings, source_position
+from auditor.metrics import Exporter, View
+from auditor.records import Records, open_records
+from auditor.settings import Settings
+from comparators.errors import SettingInvalid
+from comparators.findings import Finding, merged_findings
+from orchestrator.policy import Dwell, Limits, Verdict, decide, verdict_json
+from orchestrator.seen import Evidence, FindingsSeen, ProcessSeen
+from orchestrator.watermarks import History, caught_up_age, follow
+
+log = logging.getLogger(__name__)
+
+EVALUATE_SECONDS = 0.2
+STALE_SECONDS = 2.0
+"""An answer older than this is never served; it is made again on the spot."""
+HEARTBEAT_SECONDS = 1.0
+WAIT_SECONDS = 30.0
+"""For so long after a question the target is nudged, so that the next answer is quick."""
+WAIT_AGAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One evaluation, ready to be served."""
+
+    verdict: Verdict
+    evidence: Evidence
+    body: bytes
+    made: float
+    """On the monotonic clock."""
+    number: int
+    """Rises when the verdict or the state of a condition changes, not with each figure."""
+
+
+class Evaluator:
+    """Turns boards into snapshots; the only mutable state is the history of the last evaluations."""
+
+    def __init__(self, expected: Expected, limits: Limits, incarnation: str) -> None:
+        self._expected, self._limits, self._incarnation = expected, limits, incarnation
+        self._dwell, self._history = Dwell(), History()
+        self._findings: tuple[tuple[int, bool], FindingsSeen] | None = None
+        self._generation: int | None = None
+        self._number = 0
+        self._picture: tuple[object, ...] = ()
+
+    def evaluate(self, board: Board, now: float, made: float) -> Snapshot:
+        """Decide on what the board shows at a time."""
+        evidence = self._evidence(board, now)
+        verdict, self._dwell = decide(evidence, self._limits, now, self._dwell)
+        picture = _picture(verdict)
+        self._number, self._picture = self._number + (picture != self._picture), picture
+        body = json.dumps(verdict_json(verdict), separators=(",", ":"), allow_nan=False).encode()
+        return Snapshot(verdict, evidence, body, made, self._number)
+
+    def _evidence(self, board: Board, now: float) -> Evidence:
+        seen = fold(
+            board.records,
+            now,
+            self._expected,
+            read_at=board.read_at,
+            records_error=board.error or (None if board.read_at is not None else "the records were not read yet"),
+            findings=self._fold_findings(board, now),
+        )
+        self._follow(seen, now)
+        own = ProcessSeen(self._incarnation, heartbeat=now)
+        age = caught_up_age(self._history, seen.resolved(), now)
+        return replace(seen, caught_up_age=age, processes={**seen.processes, "gate": own})
+
+    def _follow(self, seen: Evidence, now: float) -> None:
+        generation = seen.baseline.generation if seen.baseline else None
+        if generation != self._generation:  # positions of an earlier baseline may be of another server
+            self._history, self._generation = History(), generation
+        keep = max(60.0, 2 * self._limits.conditions["watermark-age"])
+        at = seen.source.at if seen.source else None
+        self._history = follow(self._history, at, source_position(seen), now, keep)
+
+    def _fold_findings(self, board: Board, now: float) -> FindingsSeen:
+        """Count the findings again only when one changed, or may have: acceptances end by themselves."""
+        key = (board.findings_version, board.read_at is not None)
+        if self._findings and self._findings[0] == key and not _any_acceptance(board):
+            return self._findings[1]
+        seen = fold_findings(board.records, now)
+        self._findings = (key, seen)
+        return seen
+
+
+def _any_acceptance(board: Board) -> bool:
+    return any(key.startswith("accepted/") for key in board.records)
+
+
+class Gate:
+    """The running gate: evaluates on a timer and on urgent news, answers the API, writes its own records."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        open_store: Callable[[], Records] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.migration = settings.migration
+        self.incarnation = uuid.uuid4().hex
+        self._limits = limits_of(settings)
+        self._clock, self._monotonic = clock, time.monotonic
+        self._evaluator = Evaluator(expected_of(settings), self._limits, self.incarnation)
+        self._keeper = BoardKeeper(open_store or (lambda: open_records(settings)), self._wake, clock)
+        self._exporter = Exporter(settings)
+        self._started = clock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news, self._changed = asyncio.Event(), asyncio.Event()
+        self._wait_written = self._heartbeat_written = float("-inf")
+        self._snapshot = self._evaluate()
+
+    # What the API asks.
+
+    def current(self) -> Snapshot:
+        """Give the newest evaluation, and never one older than two seconds."""
+        if self._monotonic() - self._snapshot.made > STALE_SECONDS:
+            self._evaluate()
+        return self._snapshot
+
+    def asked(self) -> None:
+        """Note that somebody waits for an answer, so that the target is nudged."""
+        now = self._monotonic()
+        if now - self._wait_written >= WAIT_AGAIN_SECONDS:
+            self._wait_written = now
+            self._keeper.put({"wait/gate": {"until": self._clock() + WAIT_SECONDS}})
+
+    def findings(self) -> list[Finding]:
+        return merged_findings(self._keeper.board.records, self._clock())
+
+    def not_ready(self) -> list[str]:
+        """Name what is missing before an answer can mean anything."""
+        return missing(self.current().evidence, self._limits, self._clock())
+
+    def metrics(self) -> bytes:
+        snapshot = self.current()
+        view = View(snapshot.verdict, snapshot.evidence, self._keeper.board.records, self.findings())
+        return self._exporter.render(view)
+
+    async def changed(self, number: int, seconds: float) -> bool:
+        """Wait until the verdict or its conditions differ from answer `number`; `False` when the time is over."""
+        if self._snapshot.number != number:
+            return True
+        try:
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    # What the process does.
+
+    async def run(self) -> None:
+        """Evaluate until cancelled; ends with the error of a thread that died."""
+        self._loop = asyncio.get_running_loop()
+        self._keeper.start()
+        while True:
+            self._evaluate()
+            if self._keeper.failure:
+                raise self._keeper.failure
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), EVALUATE_SECONDS)
+            except TimeoutError:
+                continue
+
+    def stop(self) -> None:
+        self._keeper.stop()
+
+    def _wake(self) -> None:
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    def _evaluate(self) -> Snapshot:
+        previous = getattr(self, "_snapshot", None)
+        snapshot = self._evaluator.evaluate(self._keeper.board, self._clock(), self._monotonic())
+        self._snapshot = snapshot
+        self._exporter.count(snapshot.verdict)
+        differs = previous is None or previous.number != snapshot.number
+        if differs:
+            self._changed.set()
+            self._changed = asyncio.Event()
+            _log_verdict(snapshot.verdict)
+        self._write(snapshot, differs)
+        return snapshot
+
+    def _write(self, snapshot: Snapshot, differs: bool) -> None:
+        if not differs and snapshot.made - self._heartbeat_written < HEARTBEAT_SECONDS:
+            return
+        self._heartbeat_written = snapshot.made
+        heartbeat = {
+            "incarnation": self.incarnation,
+            "pid": os.getpid(),
+            "started_at": self._started,
+            "heartbeat": snapshot.verdict.evaluated_at,
+            "restarts": 0,
+            "error": snapshot.evidence.records_error,
+        }
+        self._keeper.put({"verdict": json.loads(snapshot.body), "process/gate": heartbeat})
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Take the gate's limits from the settings; the WAL budget is the slots' limit.
+
+    Raises:
+        SettingInvalid: a limit that is none.
+    """
+    overrides = {"slots-in-budget": float(settings.wal_budget_bytes), **settings.gate.limits}
+    return Limits.of(overrides, settings.gate.dwell_seconds, settings.gate.valid_seconds)
+
+
+def missing(evidence: Evidence, limits: Limits, now: float) -> list[str]:
+    """Name the parts that have not been heard from within their limit."""
+    found = []
+    if evidence.records_error or evidence.read_at is None:
+        found.append(f"records: {evidence.records_error or 'not read yet'}")
+    if evidence.baseline is None:
+        found.append("baseline: run auditor prepare")
+    for name, condition in (
+        ("sampler-source", "samplers-alive"),
+        ("sampler-target", "samplers-alive"),
+        ("core", "core-alive"),
+    ):
+        heartbeat = evidence.processes.get(name, ProcessSeen()).heartbeat
+        if heartbeat is None or not abs(now - heartbeat) <= limits.conditions[condition]:
+            found.append(f"{name}: not heard from")
+    return found
+
+
+def _picture(verdict: Verdict) -> tuple[object, ...]:
+    """What a watcher wants to hear of: the verdict and which conditions hold, not each figure."""
+    return verdict.status, verdict.needs_person, tuple((part.name, part.status) for part in verdict.conditions)
+
+
+def _log_verdict(verdict: Verdict) -> None:
+    extra = {"action": "verdict", "migration": verdict.migration, "verdict": str(verdict.status)}
+    log.info("%s: %s", verdict.status, "; ".join(verdict.reasons) or "every condition holds", extra=extra)
+
+
+def serve(settings: Settings) -> int:
+    """Run the gate in the foreground until SIGTERM or SIGINT.
+
+    Raises:
+        SettingInvalid: the address cannot be listened on, or may not without authentication.
+    """
+    api.check_listen(settings)
+    asyncio.run(_serve(settings))
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    gate = Gate(settings)
+    ended = asyncio.ensure_future(gate.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.cancel)
+    runner = web.AppRunner(
+        api.build(gate, show_keys=settings.evidence.keys == "clear"), access_log=None, shutdown_timeout=1.0
+    )
+    try:
+        await listen(runner, settings)
+        await ended
+    except asyncio.CancelledError:
+        log.info("the gate stops")
+    finally:
+        ended.cancel()
+        await runner.cleanup()
+        gate.stop()
+
+
+async def listen(runner: web.AppRunner, settings: Settings) -> str:
+    """Open the gate's address and give its URL.
+
+    Raises:
+        SettingInvalid: the address is taken or not ours.
+    """
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.gate.host, settings.gate.port).start()
+    except OSError as error:
+        hint = "stop what listens there, or choose another address"
+        raise SettingInvalid(f"gate.listen: {settings.gate.listen}: {error.strerror}", hint=hint) from None
+    host, port = runner.addresses[0][:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    print(f"gate of {settings.migration}: {url}/v1/migrations/{settings.migration}/gate", file=sys.stderr, flush=True)
+    return url
