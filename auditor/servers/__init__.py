@@ -1,0 +1,18 @@
+"""Servers of our own, for the demo and the tests: the one place that starts and stops PostgreSQL and Kafka.
+
+Nothing here is used against a user's servers.
+"""
+
+from auditor.servers.installations import Installation, available_majors, find_postgres
+from auditor.servers.ports import free_port
+from auditor.servers.postgres import PostgresServer
+from auditor.servers.processes import ServerFailed
+
+__all__ = [
+    "Installation",
+    "PostgresServer",
+    "ServerFailed",
+    "available_majors",
+    "find_postgres",
+    "free_port",
+]
