@@ -124,6 +124,8 @@ def _reason(
 
 
 def _figure(value: float) -> str:
+    if not math.isfinite(value):
+        return str(value)
     return f"{int(value)}" if value == int(value) else f"{value:.3g}" if value < 100 else f"{value:.1f}"
 
 
@@ -141,7 +143,7 @@ def _number(value: Any, what: str) -> float:
 def _age(at: float | None, now: float, what: str) -> float:
     if at is None:
         raise Unknown(f"nothing was heard from {what} yet")
-    age = now - _number(at, f"the time of {what}")
+    age = _number(now, "the time") - _number(at, f"the time of {what}")
     if age < -FUTURE_SECONDS:
         raise Unknown(f"{what} is dated {-age:.0f} s in the future; check the clocks")
     return max(0.0, age)

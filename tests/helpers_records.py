@@ -1,0 +1,106 @@
+"""A records store in memory, and records of a migration on which nothing is wrong."""
+
+import threading
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from comparators.errors import StoreUnavailable
+
+NOW = 1_900_000_000.0
+FINDING = "f_00000000000000aa"
+
+
+class MemoryRecords:
+    """The records port on a dict; `away` makes every call fail as a lost store does."""
+
+    def __init__(self, values: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._lock = threading.Lock()
+        self.values: dict[str, dict[str, Any]] = {key: dict(value) for key, value in (values or {}).items()}
+        self._unread: dict[str, dict[str, Any] | None] = dict(self.values)
+        self.away = False
+        self.closed = False
+        self.puts: list[dict[str, Any]] = []
+
+    def put(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
+        self._check()
+        with self._lock:
+            self.puts.append(deepcopy(dict(items)))
+            for key, value in items.items():
+                self._unread[key] = None if value is None else dict(value)
+                if value is None:
+                    self.values.pop(key, None)
+                else:
+                    self.values[key] = dict(value)
+
+    def changes(self) -> dict[str, dict[str, Any] | None]:
+        self._check()
+        with self._lock:
+            unread, self._unread = self._unread, {}
+            return unread
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _check(self) -> None:
+        if self.away:
+            raise StoreUnavailable("the disk is gone")
+
+
+def sampler(now: float, position: int) -> dict[str, Any]:
+    return {
+        "at": now - 0.3, "position": position, "wal_insert": position, "reading": True, "waiting_for": None,
+        "error": None, "transactions": 1000, "sampled": 900, "changes": 2000, "rate": 1.0,
+        "slot": {
+            "name": "auditor_orders_x", "exists": True, "active": True, "retained_bytes": 4096,
+            "budget_bytes": 1 << 30, "wal_status": "reserved",
+        },
+    }  # fmt: skip
+
+
+def good_records(now: float = NOW) -> dict[str, dict[str, Any]]:
+    """Give the records of a migration that deserves PASS."""
+    target = sampler(now, 70_000) | {
+        "applied": 50_000, "watermark": 50_000, "lag_bytes": 0,
+        "lag_ms": {"p50": 0.4, "p95": 2.0, "p99": 3.0, "samples": 500, "span_seconds": 10, "idle": False},
+        "window": {"in_window": 999, "measured": 1000, "unmeasured": 0, "span_seconds": 60},
+        "delay_ms": {"p50": 0.4, "p95": 1.0, "p99": 2.0, "samples": 500}, "clock_uncertainty_ms": 0.1,
+        "nudge": {"on": True, "xids_per_second": 0.0},
+        "subscriptions": [
+            {"name": "app_sub", "enabled": True, "worker": True, "error": None, "tables_not_ready": []},
+            {"name": "more_sub", "enabled": True, "worker": True, "error": None, "tables_not_ready": []},
+        ],
+        "foreign_transactions": 0, "unpublished": [], "unknown_subscriptions": [],
+        "scope": [
+            {"table": "public.orders", "state": "audited", "reason": ""},
+            {"table": "public.log", "state": "excluded", "reason": "tables.exclude"},
+        ],
+    }  # fmt: skip
+    records: dict[str, dict[str, Any]] = {
+        "baseline": {"floor": 10_000, "at": now - 100, "generation": 1},
+        "sampler/source": sampler(now, 50_000),
+        "sampler/target": target,
+        "supervisor/worker": {"restarts": 0, "last_exit": None, "at": now - 90},
+    }
+    for partition in (0, 1):
+        records[f"core/{partition}"] = {
+            "at": now - 0.2, "resolved": 50_000, "source_watermark": 50_000, "target_watermark": 50_000,
+            "pending": 0, "frames": 10, "dead_letters": 0,
+        }  # fmt: skip
+        tables = {"public.orders": [400, 200], "public.lines": [90, 40]}
+        tallies = {"transactions": 200, "changes": 500, "matched": 500, "tables": tables}
+        records[f"progress/{partition}"] = {"resolved": 50_000, "tallies": tallies}
+    for name in ("sampler-source", "sampler-target", "core"):
+        process = {"incarnation": f"{name}-1", "pid": 7, "started_at": now - 90, "heartbeat": now - 0.4, "error": None}
+        records[f"process/{name}"] = process
+    return records
+
+
+def suspect(name: str = FINDING, now: float = NOW, **fields: Any) -> dict[str, Any]:
+    """Give the record of a finding as the core first writes it."""
+    return {
+        "id": name, "kind": "row-different", "state": "suspect", "detector": "transaction", "table": "public.orders",
+        "keys": [{"hash": "ab" * 16}], "key_cipher": None, "count": 1, "columns": ["total"],
+        "source_position": 40_000, "target_position": 60_000, "first_seen": now - 2, "subscription": "app_sub",
+        "partition": 0,
+    } | fields  # fmt: skip
