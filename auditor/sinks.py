@@ -5,24 +5,14 @@ What a sink reports as durable is what the sampler may confirm to its replicatio
 
 import threading
 from collections import deque
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from kafka.producer.future import FutureRecordMetadata
-
-from auditor.brokers import BATCH_BYTES, abandon, broker_errors, open_producer, require_crc32c
-from auditor.settings import KafkaSettings
-from auditor.transports.memory import MemoryLog
-from comparators.errors import StoreUnavailable
+from auditor.settings import Settings
+from comparators.errors import Defect
 from comparators.positions import Side
 
-IN_FLIGHT_BYTES = 32 << 20
-"""Frames under way to the broker; beyond it the sampler stops reading, and the slot keeps the WAL."""
-
-AWAY_SECONDS = 60.0
-"""A broker that acknowledges nothing for so long is away: the sampler starts again from its slot."""
-
-CLOSE_SECONDS = 2.0
-"""What is not acknowledged by then is read from the slot again."""
+if TYPE_CHECKING:
+    from auditor.transports.memory import MemoryLog
 
 
 class Sink(Protocol):
@@ -58,10 +48,27 @@ class Sink(Protocol):
         """Let what is under way arrive, within seconds."""
 
 
+def open_sink(settings: Settings, side: Side, log: "MemoryLog | None") -> Sink:
+    """Open one sampler's way to the core.
+
+    Args:
+        log: this process's log, when the transport is memory.
+    Raises:
+        StoreUnavailable: the broker cannot be reached.
+    """
+    if settings.transport is None:
+        if log is None:
+            raise Defect("the memory transport needs the log of its process")
+        return MemorySink(log, side)
+    from auditor.kafka_sink import KafkaSink  # its library is large: see open_records
+
+    return KafkaSink(settings.transport, settings.names.topics.changes)
+
+
 class MemorySink:
     """Frames into this process's own log; they are safe once the core has resolved them, as nothing else keeps them."""
 
-    def __init__(self, log: MemoryLog, side: Side) -> None:
+    def __init__(self, log: "MemoryLog", side: Side) -> None:
         self._log = log
         self._side = side
         self._lock = threading.Lock()
@@ -83,78 +90,3 @@ class MemorySink:
 
     def close(self) -> None:
         """Nothing is under way: a frame is in the log or was never sent."""
-
-
-class _Sent(NamedTuple):
-    future: FutureRecordMetadata
-    position: int
-    size: int
-
-
-class KafkaSink:
-    """Frames to the changes topic; they are safe once every replica has them."""
-
-    def __init__(self, kafka: KafkaSettings, topic: str, *, in_flight_bytes: int = IN_FLIGHT_BYTES) -> None:
-        """Connect.
-
-        Raises:
-            NotInstalled: the checksum package is missing.
-            StoreUnavailable: the broker cannot be reached, or does not know the topic.
-        """
-        require_crc32c()
-        self._topic = topic
-        self._in_flight_bytes = in_flight_bytes
-        self._lock = threading.Lock()
-        self._sent: deque[_Sent] = deque()
-        self._bytes = 0
-        self._durable = 0
-        self._failure: Exception | None = None
-        self._producer = open_producer(
-            kafka,
-            linger_ms=2,
-            batch_size=BATCH_BYTES,
-            max_block_ms=1_000,
-            delivery_timeout_ms=AWAY_SECONDS * 1000,
-            request_timeout_ms=10_000,
-        )
-        with broker_errors(f"find topic {topic}"):
-            self._producer.partitions_for(topic)
-
-    def send(self, partition: int, frame: bytes, position: int) -> None:
-        with self._lock:
-            self._settle()
-            try:
-                with broker_errors("send frames"):
-                    future = self._producer.send(self._topic, frame, partition=partition)
-            except Exception as error:
-                self._failure = error
-                raise
-            self._sent.append(_Sent(future, position, len(frame)))
-            self._bytes += len(frame)
-
-    def room(self) -> bool:
-        with self._lock:
-            self._settle()
-            return self._bytes < self._in_flight_bytes
-
-    def durable(self) -> int:
-        with self._lock:
-            self._settle()
-            return self._durable
-
-    def close(self) -> None:
-        try:
-            self._producer.close(timeout=CLOSE_SECONDS)
-        except Exception:
-            abandon(self._producer)
-
-    def _settle(self) -> None:
-        """Take what arrived off the front: in order sent, so that no position passes a frame still under way."""
-        if self._failure is not None:
-            raise StoreUnavailable(f"cannot send frames: {self._failure}") from self._failure
-        while self._sent and self._sent[0].future.is_done:
-            if (error := self._sent[0].future.exception) is not None:
-                self._failure = error
-                raise StoreUnavailable(f"cannot send frames: {error}") from error
-            done = self._sent.popleft()
-            self._durable, self._bytes = done.position, self._bytes - done.size
