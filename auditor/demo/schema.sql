@@ -15,7 +15,8 @@ CREATE TABLE customers (
     tier loyalty NOT NULL DEFAULT 'bronze',
     preferences jsonb NOT NULL DEFAULT '{}',
     credit numeric(12, 2) NOT NULL DEFAULT 0,
-    joined_at timestamptz NOT NULL DEFAULT now()
+    joined_at timestamptz NOT NULL DEFAULT now(),
+    fax text
 );
 
 -- A text key, numeric of any scale, arrays, a float; a few rows are hot.

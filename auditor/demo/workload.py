@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from auditor.demo.database import DatabaseError, Session, connect, one, run
+from auditor.demo.database import Session, connect, one, run, session
 from auditor.demo.transactions import Client, Ending, Script, Statement
+from comparators.errors import AuditorError
 
 LARGE_EVERY_SECONDS = 8.0
 NEW_DAY_EVERY_SECONDS = 5.0
@@ -106,27 +107,35 @@ class _Runner:
     def run(self, script: Script) -> int:
         """Carry out a transaction; say how many were committed (0 or 1)."""
         for _ in range(ATTEMPTS):
-            try:
-                self._once(script)
+            problem = self._try(script)
+            if problem is None:
                 return int(script.ending is not Ending.ROLLBACK)
-            except DatabaseError as error:
-                self.close()  # also after a failed statement: what a broken pipeline had prepared is not known
-                if error.sqlstate == UNIQUE_VIOLATION:
-                    return 1  # committed just before the connection was lost
-                if self._stop.wait(RETRY_SECONDS):
-                    return 0
+            self.close()  # also after a failed statement: what a broken pipeline had prepared is not known
+            if getattr(problem, "sqlstate", None) == UNIQUE_VIOLATION:
+                return 1  # committed just before the connection was lost
+            if self._stop.wait(RETRY_SECONDS):
+                return 0
         return 0
+
+    def _try(self, script: Script) -> Exception | None:
+        """Carry out a transaction and return what went wrong."""
+        try:
+            self._session = self._session or connect(self._source)
+        except AuditorError as error:
+            return error
+        try:
+            self._once(self._session, script)
+        except self._session.Error as error:
+            return error
+        return None
 
     def close(self) -> None:
         if self._session is not None:
-            with suppress(DatabaseError):
+            with suppress(self._session.Error):
                 self._session.close()
         self._session = None
 
-    def _once(self, script: Script) -> None:
-        if self._session is None:
-            self._session = connect(self._source)
-        opened = self._session
+    def _once(self, opened: Session, script: Script) -> None:
         *first, last = script.statements
         with opened.pipeline() as pipeline:
             opened.execute("BEGIN")
@@ -153,5 +162,5 @@ def _queue(opened: Session, statements: "list[Statement]") -> None:
 
 def _prepared_allowed(source: str) -> bool:
     """Ask whether the server takes prepared transactions."""
-    with connect(source) as opened:
+    with session(source) as opened:
         return int(one(opened, "SELECT current_setting('max_prepared_transactions')")) > 0
