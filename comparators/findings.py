@@ -142,13 +142,16 @@ def read_findings(
 def open_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Keep those that fail the gate: confirmed, not accepted, no canary, not folded into another that still stands."""
     listed = list(findings)
-    standing = {finding.id for finding in listed if finding.state in (State.CONFIRMED, State.ACCEPTED)}
+    # Only what stands on its own explains others: two that point at each other must not both vanish.
+    standing = {
+        finding.id
+        for finding in listed
+        if finding.state in (State.CONFIRMED, State.ACCEPTED) and finding.explained_by is None
+    }
     return [
         finding
         for finding in listed
-        if finding.state is State.CONFIRMED
-        and finding.detector != "canary"
-        and (finding.explained_by == finding.id or finding.explained_by not in standing)
+        if finding.state is State.CONFIRMED and finding.detector != "canary" and finding.explained_by not in standing
     ]
 
 
@@ -227,9 +230,9 @@ def _merge(
         id=name,
         kind=Kind(merged["kind"]),
         state=_state(seen, merged, acceptance),
-        detector=str(merged["detector"]),
-        table=str(merged["table"]),
-        subscription=str(merged["subscription"]),
+        detector=_name(merged["detector"]),
+        table=_name(merged["table"]),
+        subscription=_name(merged["subscription"]),
         count=_whole(merged["count"]),
         first_seen=_moment(merged["first_seen"]),
         keys=tuple(Key(key.get("hash"), key.get("clear")) for key in merged.get("keys") or ()),
@@ -267,6 +270,12 @@ def _moment(value: Any) -> float:
     if not (math.isfinite(moment) and 0 <= moment < 1e11):
         raise FindingUnreadable(f"{value!r} is not a time in unix seconds")
     return moment
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise FindingUnreadable(f"{value!r} is not a name")
+    return value
 
 
 def _whole(value: Any) -> int:
