@@ -234,6 +234,19 @@ class Settings:
     def side(self, side: Side) -> SideSettings:
         return self.source if side is Side.SOURCE else self.target
 
+    def check_secrets(self) -> None:
+        """Read every secret once, so that a missing one is named at the start and not in the middle.
+
+        Raises:
+            SettingInvalid: one cannot be read.
+        """
+        self.source.conninfo()
+        self.target.conninfo()
+        if self.evidence.key:
+            self.evidence.key.resolve()
+        if self.transport:
+            self.transport.client_options()
+
     def open_state_dir(self) -> Path:
         """Make the state folder, mode 700, unless it is there.
 
@@ -284,7 +297,7 @@ def problems(path: Path | None = None) -> tuple[Path, list[Problem]]:
 
 
 def _settings(document: Mapping[str, Any], file: Path) -> Settings:
-    folder = file.resolve().parent
+    folder = file.absolute().parent
     migration = document["migration"]
     given = {
         "tables": _given(document, "tables", _scope),
