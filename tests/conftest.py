@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from auditor.servers import PostgresServer
+from auditor.servers import KafkaServer, PostgresServer
 from tests.helpers import Pair
 
 SETTINGS = {
@@ -34,6 +34,20 @@ def postgres_source() -> Iterator[PostgresServer]:
 def postgres_target() -> Iterator[PostgresServer]:
     """PostgreSQL 18, shared by the whole run: do not stop it (`private_pair` may be)."""
     with PostgresServer(18, SETTINGS, "target") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaServer]:
+    """A broker, shared by the whole run: name topics by `unique_name`, and do not stop it (`private_kafka` may be)."""
+    with KafkaServer() as server:
+        yield server
+
+
+@pytest.fixture
+def private_kafka() -> Iterator[KafkaServer]:
+    """A broker of its own, which the test may stop, kill and restart."""
+    with KafkaServer() as server:
         yield server
 
 

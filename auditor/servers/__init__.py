@@ -4,12 +4,14 @@ Nothing here is used against a user's servers.
 """
 
 from auditor.servers.installations import Installation, available_majors, find_postgres
+from auditor.servers.kafka import KafkaServer
 from auditor.servers.ports import free_port
 from auditor.servers.postgres import PostgresServer
 from auditor.servers.processes import ServerFailed
 
 __all__ = [
     "Installation",
+    "KafkaServer",
     "PostgresServer",
     "ServerFailed",
     "available_majors",

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own: fresh data, a free TCP port on loopback, a random password, its own account under root."""
+"""A PostgreSQL server of our own: fresh data, a free port on loopback, a password, an account other than root."""
 
 import os
 import secrets
@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from auditor.servers.installations import find_postgres, server_account
@@ -68,7 +67,8 @@ class PostgresServer:
     def home(self) -> Path:
         """The folder of everything that belongs to this server; made when first asked for."""
         if self._home is None:
-            self._home = Path(tempfile.mkdtemp(prefix=f"auditor-{self.name}-", dir=self._base or open_temporary_folder()))
+            base = self._base or open_temporary_folder()
+            self._home = Path(tempfile.mkdtemp(prefix=f"auditor-{self.name}-", dir=base))
             self._account.give(self._home)
         return self._home
 
@@ -145,7 +145,7 @@ class PostgresServer:
             self.remove()
             raise
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.remove()
 
     def run_program(self, program: str, *arguments: str, dbname: str = "postgres") -> subprocess.CompletedProcess[str]:
