@@ -97,6 +97,8 @@ class Core:
         """
         with self._lock:
             frame = decode(payload)
+            if "sampler/target" not in self._seen:
+                self._refresh()
             if frame.generation > self._generation():
                 self._turn(frame.generation)
             state = self._partitions[partition]

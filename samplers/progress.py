@@ -1,9 +1,9 @@
 """How far the target has applied, when, and what that says about each transaction: one clock, the auditor's.
 
-Two readings, two threads. `SourceWatch` asks the source for its clock, its insert position and how far the subscription's
-slot was confirmed. `ApplyWatch` polls the target's origin progress, up to a thousand times a second while it moves, and
-pairs each reading with a target position: once the target's sampler has decoded through that position, the progress is
-the target's watermark (decision 0005).
+Two readings, two threads. `SourceWatch` asks the source for its clock, its insert position and how far the slot of each
+subscription was confirmed. `ApplyWatch` polls the target's origin progress, up to a thousand times a second while it
+moves, and pairs each reading with a target position: once the target's sampler has decoded through that one, the
+progress is the target's watermark (decision 0005).
 """
 
 import bisect
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from comparators.errors import AuditorError
+from comparators.errors import AuditorError, NotPermitted
 from samplers.connections import connect
 from samplers.rows import Text, fetch, insert_position
 
@@ -79,8 +79,8 @@ _SOURCE_CLOCK = "SELECT extract(epoch FROM clock_timestamp()), (pg_current_wal_i
 _SLOTS_CONFIRMED = """SELECT slot_name, (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots
 WHERE confirmed_flush_lsn IS NOT NULL"""
 # the function in FROM is read whole before the first row is shown: progress is older than the position beside it
-_PROGRESS = """SELECT external_id, coalesce((remote_lsn - '0/0')::bigint, 0), (pg_current_wal_insert_lsn() - '0/0')::bigint
-FROM pg_show_replication_origin_status()"""
+_PROGRESS = """SELECT external_id, coalesce((remote_lsn - '0/0')::bigint, 0),
+(pg_current_wal_insert_lsn() - '0/0')::bigint FROM pg_show_replication_origin_status()"""
 
 
 def _texts(row: tuple[Text, ...]) -> list[str]:
@@ -101,10 +101,12 @@ class _Progress:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """One sampled transaction: when it was seen applied, and how long after its commit."""
+    """One transaction: when it was seen applied, and how long after its commit."""
 
     at: float
-    milliseconds: float
+    milliseconds: float | None
+    """`None` where no reading was near enough to tell."""
+    sampled: bool
 
 
 class ApplyWatch:
@@ -117,8 +119,10 @@ class ApplyWatch:
         self._known = [_Progress() for _ in origins]
         self._lock = threading.Lock()
         self._delays: deque[Delay] = deque(maxlen=200_000)
-        self._unmeasured: deque[float] = deque(maxlen=200_000)
+        self._unseen: deque[tuple[int, int, int, bool]] = deque(maxlen=10_000)
         self._moved = 0.0
+        self.forbidden: str | None = None
+        """Why origin progress cannot be read."""
         self.wal_insert = 0
         self.error: str | None = None
         self.started = 0.0
@@ -144,29 +148,47 @@ class ApplyWatch:
                 known.watermark = max(known.watermark, known.pairs.popleft()[1])
         return known.watermark
 
-    def on_applied(self, subscription: int, source_position: int, commit_ts: int) -> None:
-        """Time one sampled transaction by the first poll that shows it applied.
+    def lowest_watermark(self) -> int:
+        """Give the source position that the target's log was shown to hold for every subscription."""
+        return min(known.watermark for known in self._known)
+
+    def on_applied(self, subscription: int, source_position: int, commit_ts: int, sampled: bool) -> None:
+        """Time one transaction by the first reading that shows it applied.
 
         Args:
             commit_ts: the source's commit time, PostgreSQL microseconds.
         """
-        known = self._known[subscription]
-        offset = self._source.clock_offset
+        transaction = (subscription, source_position, commit_ts, sampled)
         with self._lock:
-            first = bisect.bisect_left(known.polled, source_position)
-            seen = known.polled_at[first] if first < len(known.polled) else None
-            older = first > 0
-        if seen is None or offset is None or not older:
-            self._unmeasured.append(time.time())
-            return
-        committed = commit_ts / 1_000_000 + _PG_EPOCH - offset
-        self._delays.append(Delay(time.time(), max((seen - committed) * 1000, 0.0)))
+            if not self._measure(*transaction):
+                self._unseen.append(transaction)  # its log was read before the next reading of the progress
 
-    def delays(self, span: float, now: float) -> tuple[list[float], int]:
+    def _measure(self, subscription: int, source_position: int, commit_ts: int, sampled: bool) -> bool:
+        """Look a transaction up among the readings; false when none shows it yet."""
+        known, offset = self._known[subscription], self._source.clock_offset
+        first = bisect.bisect_left(known.polled, source_position)
+        if first == len(known.polled):
+            return False
+        delay = None
+        if first and offset is not None:
+            committed = commit_ts / 1_000_000 + _PG_EPOCH - offset
+            delay = max((known.polled_at[first] - committed) * 1000, 0.0)
+        self._delays.append(Delay(time.time(), delay, sampled))
+        return True
+
+    def delays(self, span: float, now: float, *, only_sampled: bool = False) -> tuple[list[float], int]:
         """List the delays of the last seconds in milliseconds, and count the transactions without one."""
-        with self._lock:
-            delays = [d.milliseconds for d in reversed(self._delays) if d.at >= now - span]
-            return delays, sum(at >= now - span for at in self._unmeasured)
+        found, unmeasured = [], 0
+        for delay in reversed(self._delays.copy()):
+            if delay.at < now - span:
+                break
+            if only_sampled and not delay.sampled:
+                continue
+            if delay.milliseconds is None:
+                unmeasured += 1
+            else:
+                found.append(delay.milliseconds)
+        return found, unmeasured
 
     def run(self, stop: threading.Event) -> None:
         """Watch until told to stop; a lost connection is opened again."""
@@ -193,9 +215,9 @@ class ApplyWatch:
             pause = _FAST if self._poll(connection) else min(pause * 1.5, _SLOW)
 
     def _poll(self, connection: Any) -> bool:
-        """Read progress and then the target's insert position; say whether the target was busy within the last minute."""
+        """Read progress and then the target's insert position; say whether it moved within the last minute."""
         confirmed = list(self._source.confirmed)
-        found = [_texts(row) for row in fetch(connection, _PROGRESS)]
+        found = self._read_progress(connection)
         at = time.time()
         progress = {origin: int(remote) for origin, remote, _ in found}
         insert = max((int(position) for _, _, position in found), default=0)
@@ -206,7 +228,19 @@ class ApplyWatch:
             for number, origin in enumerate(self._origins):
                 if self._note(self._known[number], progress.get(origin, 0), confirmed[number], at, insert):
                     self._moved = at
+            while self._unseen and self._measure(*self._unseen[0]):
+                self._unseen.popleft()
         return at - self._moved < WINDOW_SPAN
+
+    def _read_progress(self, connection: Any) -> list[list[str]]:
+        """Read the origins; without the right to, the slots' confirmed positions are all there is, only slower."""
+        if self.forbidden:
+            return []
+        try:
+            return [_texts(row) for row in fetch(connection, _PROGRESS)]
+        except NotPermitted as error:
+            self.forbidden = f"{error}; grant EXECUTE ON FUNCTION pg_show_replication_origin_status() on the target"
+            return []
 
     def _note(self, known: _Progress, remote: int, confirmed: int, at: float, insert: int) -> bool:
         moved = remote > known.applied
@@ -236,11 +270,14 @@ def percentiles(values: Sequence[float], *shares: float) -> list[float | None]:
 class Nudge:
     """Makes the target flush its log often, while somebody waits for an answer."""
 
-    def __init__(self, conninfo: str, interval: float, wanted: Callable[[], bool], *, application_name: str) -> None:
-        """Args: interval: seconds between flushes; wanted: asked before each one."""
+    def __init__(
+        self, conninfo: str, interval: float, wanted: Callable[[bool], bool], *, application_name: str
+    ) -> None:
+        """Args: interval: seconds between flushes; wanted: asked before each one, told whether it takes an xid."""
         self._conninfo, self._interval, self._wanted, self._name = conninfo, interval, wanted, application_name
         self.on = False
         self.takes_xids = False
+        self._nudges: deque[float] = deque(maxlen=1000)
         self.error: str | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -255,6 +292,12 @@ class Nudge:
                 self.error = str(error)
                 stop.wait(0.5)
 
+    @property
+    def xids_per_second(self) -> float:
+        """Give the rate at which this takes transaction ids, over the last two seconds."""
+        recent = time.monotonic() - 2
+        return sum(at >= recent for at in self._nudges.copy()) / 2 if self.takes_xids else 0.0
+
     def _nudge(self, connection: Any, stop: threading.Event) -> None:
         if self.takes_xids:
             fetch(connection, "SET synchronous_commit = local")
@@ -264,7 +307,8 @@ class Nudge:
             else "SELECT pg_logical_emit_message(false, 'auditor', '', true)"
         )
         while not stop.is_set():
-            self.on = self._wanted()
+            self.on = self._wanted(self.takes_xids)
             if self.on:
                 fetch(connection, flush)
+                self._nudges.append(time.monotonic())
             stop.wait(self._interval if self.on else 0.1)

@@ -1,4 +1,4 @@
-"""Speak the streaming replication protocol over psycopg's libpq layer: read what a slot decodes, confirm what is durable.
+"""Speak the streaming replication protocol over psycopg's libpq layer: read what a slot decodes, confirm what is safe.
 
 psycopg has no replication cursor; its libpq wrapper carries the protocol all the same (PostgreSQL manual, 54.4).
 """

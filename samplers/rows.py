@@ -77,7 +77,7 @@ def _condition(source: RowSource, column: str, number: int, value: Text) -> exp.
 
 def select_by_key(source: RowSource, key_columns: Sequence[str], key: Sequence[Text]) -> tuple[str, list[Text]]:
     """Write the query that reads the rows of one key, and its parameters."""
-    given = [value for value in key if value is not None]
+    given: list[Text] = [value for value in key if value is not None]
     conditions, number = [], 0
     for column, value in zip(key_columns, key, strict=True):
         number += value is not None

@@ -106,7 +106,7 @@ class WalReader:
         start: int,
         seal: Callable[[bytes], bytes],
         watermark: Callable[[int, int], int],
-        on_applied: Callable[[int, int, int], None] | None = None,
+        on_applied: Callable[[int, int, int, bool], None] | None = None,
     ) -> None:
         """Prepare to read.
 
@@ -114,7 +114,8 @@ class WalReader:
             start: own position that the slot has confirmed: the frames of every lane begin there.
             seal: encrypts the packed keys of a frame.
             watermark: (subscription, own position decoded through) to the source position that the side has passed.
-            on_applied: called on the target for each sampled transaction: (subscription, source position, commit time).
+            on_applied: called on the target for each replicated transaction: (subscription, source position, commit
+                time, sampled).
         """
         self._side, self._stream, self._router, self._sink = side, stream, router, sink
         self._seal, self._watermark, self._on_applied = seal, watermark, on_applied
@@ -133,6 +134,9 @@ class WalReader:
         self.counts = Counts()
         self.through = start
         """Own position up to which every transaction was read."""
+        self.source_position = 0
+        """Source position of the last replicated transaction read."""
+        self._relations: dict[bytes, pgoutput.Relation] = {}
         self._routes: dict[bytes, Route] = {}
         self._control: set[bytes] = set()
         self._mode = _Mode.SKIP
@@ -311,13 +315,21 @@ class WalReader:
             self._dirty = self._dirty or lane.holds_transactions
         if flags & FOREIGN:
             self.counts.foreign += 1
-        elif self._on_applied is not None and self._mode is _Mode.READ:
-            self._on_applied(self._subscription, source, begin.commit_ts)
+        elif source:
+            self.source_position = max(self.source_position, source)
+            if self._on_applied is not None:
+                self._on_applied(self._subscription, source, begin.commit_ts, self._mode is _Mode.READ)
         self._begin, self._mode = None, _Mode.SKIP
         self.through = max(self.through, commit.end_lsn)
 
+    def replan(self) -> None:
+        """Plan every relation anew: the tables of the migration are no longer what they were."""
+        for relation in list(self._relations.values()):
+            self._on_relation(relation)
+
     def _on_relation(self, relation: pgoutput.Relation) -> None:
         relid = relation.relid.to_bytes(4, "big")
+        self._relations[relid] = relation
         route = self._router.route(relation)
         self._control.discard(relid)
         if route is None:

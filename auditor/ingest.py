@@ -1,0 +1,192 @@
+"""The sampler processes: which threads run for which sides, and how they end together."""
+
+import asyncio
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from auditor.core import build_core
+from auditor.evidence_key import evidence_key
+from auditor.kafka_sink import KafkaSink
+from auditor.peers import Peers
+from auditor.publishing import Publisher
+from auditor.reading import SideReader, SideState, Watches
+from auditor.recheck import Rechecker
+from auditor.records import open_records
+from auditor.scoping import ScopeKeeper, load_scope
+from auditor.sealing import Sealer
+from auditor.settings import Settings
+from auditor.sinks import MemorySink, Sink
+from auditor.stream import run_core
+from auditor.topics import ensure_topics
+from auditor.transports.memory import MemoryLog
+from comparators.errors import NeedsOperator, SettingInvalid
+from comparators.positions import Side
+from samplers.progress import ApplyWatch, Nudge, SourceWatch
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0
+FIRST_SCOPE_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class Threads:
+    """Threads that stop together; the first that fails stops the rest."""
+
+    stop: threading.Event
+    running: list[threading.Thread] = field(default_factory=list)
+    failure: BaseException | None = None
+
+    def start(self, name: str, work: Callable[[threading.Event], None]) -> None:
+        """Run `work(stop)` in a thread of its own."""
+
+        def guarded() -> None:
+            try:
+                work(self.stop)
+            except BaseException as error:  # a thread that ends by itself is a defect: end the process with its reason
+                log.exception("thread %s ended", name, extra={"action": "thread-ended"})
+                self.failure = self.failure or error
+                self.stop.set()
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        self.running.append(thread)
+        thread.start()
+
+    def join(self) -> None:
+        """Stop all and wait for them, a few seconds at most."""
+        self.stop.set()
+        deadline = time.monotonic() + STOP_SECONDS
+        for thread in self.running:
+            thread.join(max(deadline - time.monotonic(), 0.1))
+
+
+def start_samplers(
+    settings: Settings, sides: Sequence[Side], open_sink: Callable[[Side], Sink], threads: Threads
+) -> None:
+    """Start every thread that reading some sides takes.
+
+    Raises:
+        NeedsOperator: nothing can be read before a person acts, such as a missing baseline or subscription.
+    """
+    records = open_records(settings)
+    peers = Peers(records)
+    peers.refresh()
+    if peers.get("baseline") is None:
+        raise NeedsOperator("no baseline is recorded for this migration", hint="run `auditor prepare`")
+    sealer = Sealer(evidence_key(settings))
+    keeper = ScopeKeeper(lambda: load_scope(settings))
+    _first_scope(keeper, threads.stop)
+    watches = _watches(settings, sides, keeper, peers)
+    states = [SideState(side) for side in sides]
+    publisher = Publisher(settings, records, peers, states, keeper, watches)
+    publisher.publish()  # the core must know the tables before their first frame
+    threads.start("scope", keeper.run)
+    if watches.source:
+        threads.start("source-watch", watches.source.run)
+    if watches.apply and watches.nudge:
+        threads.start("apply-watch", watches.apply.run)
+        threads.start("nudge", watches.nudge.run)
+        threads.start("recheck", Rechecker(settings, open_records(settings), sealer, keeper, watches.apply).run)
+    threads.start("publisher", publisher.run)
+    for state in states:
+        reader = SideReader(settings, state, peers, sealer, open_sink, keeper, watches)
+        threads.start(f"{state.side}-reader", reader.run)
+
+
+def _first_scope(keeper: ScopeKeeper, stop: threading.Event) -> None:
+    """Read the catalogs before anything is judged; a side that is down is waited for."""
+    deadline = time.monotonic() + FIRST_SCOPE_SECONDS
+    keeper.read()
+    while keeper.current is None and not stop.is_set():
+        if time.monotonic() > deadline:
+            raise NeedsOperator(str(keeper.error), hint="check that both sides can be reached, then start again")
+        log.warning("waiting for both sides: %s", keeper.error, extra={"action": "waiting"})
+        stop.wait(1.0)
+        keeper.read()
+
+
+def _watches(settings: Settings, sides: Sequence[Side], keeper: ScopeKeeper, peers: Peers) -> Watches:
+    catalogs = keeper.catalogs
+    if catalogs is None:
+        return Watches()
+    label = f"auditor {settings.migration}"
+    source = SourceWatch(
+        settings.source.conninfo(), [s.slot_name for s in catalogs.subscriptions], application_name=label
+    )
+    if Side.TARGET not in sides:
+        return Watches(source=source)
+    conninfo = settings.target.conninfo()
+    apply = ApplyWatch(conninfo, keeper.origins, source, application_name=label)
+    wanted = _nudge_wanted(settings, peers)
+    nudge = Nudge(conninfo, settings.nudge.interval_ms / 1000, wanted, application_name=label)
+    return Watches(source=source, apply=apply, nudge=nudge)
+
+
+def _nudge_wanted(settings: Settings, peers: Peers) -> Callable[[bool], bool]:
+    """Decide on the nudge: always where it is free of transaction ids, else while somebody waits for an answer."""
+
+    def wanted(takes_xids: bool) -> bool:
+        if settings.nudge.mode != "auto":
+            return settings.nudge.mode == "on"
+        if not takes_xids:
+            return True
+        now = time.time()
+        return any(float(value["until"]) > now for value in peers.below("wait/").values())
+
+    return wanted
+
+
+def run_sampler(settings: Settings, side: Side) -> int:
+    """Run the sampler of one side until SIGTERM; Kafka carries its frames.
+
+    Returns:
+        The exit status.
+    """
+    if settings.transport is None:
+        raise SettingInvalid(
+            "transport: memory keeps samplers and core in one process", hint="use `auditor run`, or configure Kafka"
+        )
+    kafka = settings.transport
+    ensure_topics(settings)
+    threads = Threads(stop_on_signal())
+    try:
+        start_samplers(settings, [side], lambda _side: KafkaSink(kafka, settings.names.topics.changes), threads)
+        threads.stop.wait()
+    finally:
+        threads.join()
+    if threads.failure is not None:
+        raise threads.failure
+    return 0
+
+
+def run_worker(settings: Settings) -> int:
+    """Run both samplers and the core in this process until SIGTERM, joined by memory.
+
+    Returns:
+        The exit status.
+    """
+    if settings.transport is not None:
+        raise SettingInvalid("transport: frames go through Kafka", hint="run `auditor sampler` and `auditor core`")
+    frames = MemoryLog(settings.partitions)
+    core = build_core(settings, open_records(settings))
+    threads = Threads(stop_on_signal())
+    try:
+        start_samplers(settings, list(Side), lambda side: MemorySink(frames, side), threads)
+        status = asyncio.run(run_core(settings, core, frames, threads.stop))
+    finally:
+        threads.join()
+    if threads.failure is not None:
+        raise threads.failure
+    return status
+
+
+def stop_on_signal() -> threading.Event:
+    """Give an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

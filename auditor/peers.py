@@ -1,0 +1,41 @@
+"""What the other processes of a migration last said, kept fresh for a process that acts on it."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from auditor.records import Records
+from comparators.errors import Retryable
+
+
+class Peers:
+    """A copy of the records that is refreshed in the background of the caller; reading it never waits."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._known: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def refresh(self) -> dict[str, Any]:
+        """Take in what changed and return that; an unreachable store changes nothing."""
+        try:
+            changed = self._records.changes()
+        except Retryable:
+            return {}
+        with self._lock:
+            for key, value in changed.items():
+                if value is None:
+                    self._known.pop(key, None)
+                else:
+                    self._known[key] = value
+        return changed
+
+    def get(self, key: str) -> Mapping[str, Any] | None:
+        """Give the newest known value of a key."""
+        with self._lock:
+            return self._known.get(key)
+
+    def below(self, prefix: str) -> dict[str, Mapping[str, Any]]:
+        """Give every known key under a prefix."""
+        with self._lock:
+            return {key: value for key, value in self._known.items() if key.startswith(prefix)}

@@ -1,0 +1,214 @@
+"""Tell the records, several times a second, what the threads of a sampler process know."""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from samplers.slots import SlotState, inspect_slot
+
+from auditor.peers import Peers
+from auditor.reading import SideState, Watches
+from auditor.records import Records
+from auditor.scoping import ScopeKeeper
+from auditor.settings import Settings
+from auditor.shapes import ShapeWatch
+from comparators.errors import AuditorError, Retryable
+from comparators.positions import Side
+from samplers.catalog import Subscription
+from samplers.connections import connect
+from samplers.progress import DELAY_SPAN, WINDOW_SPAN, percentiles, share_within
+from samplers.scope import NEVER, AuditedTable, Scope
+
+log = logging.getLogger(__name__)
+
+PUBLISH_SECONDS = 0.25
+SLOT_SECONDS = 1.0
+
+Items = dict[str, dict[str, Any] | None]
+
+
+class Publisher:
+    """Writes `sampler/*`, `process/sampler-*`, `ready/*` and the gaps that lost slots leave."""
+
+    def __init__(
+        self, settings: Settings, records: Records, peers: Peers, states: list[SideState], scope: ScopeKeeper,
+        watches: Watches,
+    ) -> None:  # fmt: skip
+        self._settings, self._records, self._peers, self._states = settings, records, peers, states
+        self._scope, self._watches, self._started = scope, watches, time.time()
+        self._inserts: deque[tuple[float, int]] = deque(maxlen=64)
+        self._shapes = ShapeWatch(settings.migration, settings.replication.subscriptions)
+
+    def run(self, stop: threading.Event) -> None:
+        """Publish until told to stop; a store that is away is tried again."""
+        next_slots = 0.0
+        while not stop.wait(PUBLISH_SECONDS):
+            self._peers.refresh()
+            if time.monotonic() >= next_slots:
+                self._look_at_slots()
+                next_slots = time.monotonic() + SLOT_SECONDS
+            try:
+                self.publish()
+            except Retryable as error:
+                log.warning("records: %s", error, extra={"action": "publish-failed"})
+
+    def publish(self) -> None:
+        """Write everything once.
+
+        Raises:
+            StoreUnavailable: nothing is known about what was stored; publish again.
+        """
+        self._records.put(self._items(time.time()))
+
+    def _look_at_slots(self) -> None:
+        names = self._settings.names
+        for state in self._states:
+            slot = names.source_slot if state.side is Side.SOURCE else names.target_slot
+            conninfo = self._settings.side(state.side).conninfo()
+            try:
+                with connect(conninfo, application_name="auditor slots") as connection:
+                    state.slot = inspect_slot(connection, slot)
+            except AuditorError as error:
+                state.slot_error = str(error)
+
+    def _items(self, now: float) -> Items:
+        items: Items = {}
+        for state in self._states:
+            record = self._side_record(state, now)
+            if state.side is Side.TARGET:
+                record |= self._target_record(state, now)
+                items |= self._ready(state)
+                items |= self._shapes.look(self._scope.now(), now)
+            items[f"sampler/{state.side}"] = record
+            items[f"process/sampler-{state.side}"] = {
+                "incarnation": f"{state.side}-{self._started:.6f}", "pid": os.getpid(), "started_at": self._started,
+                "heartbeat": now, "restarts": 0, "error": state.error,
+            }  # fmt: skip
+            items |= self._lost_slot(state, now)
+        return items
+
+    def _side_record(self, state: SideState, now: float) -> dict[str, Any]:
+        reader, watch = state.reader, self._watches.source if state.side is Side.SOURCE else self._watches.apply
+        counts = reader.counts if reader else None
+        return {
+            "at": now,
+            "position": reader.through if reader else 0,
+            "wal_insert": watch.wal_insert if watch else 0,
+            "slot": slot_record(state.slot, self._settings.wal_budget_bytes),
+            "transactions": counts.transactions if counts else 0,
+            "sampled": counts.sampled if counts else 0,
+            "changes": counts.changes if counts else 0,
+            "rate": self._settings.sampling_rate,
+            "reading": state.reading,
+            "waiting_for": state.waiting_for,
+            "error": state.error or self._scope.error,
+        }
+
+    def _target_record(self, state: SideState, now: float) -> dict[str, Any]:
+        source, apply, nudge, scope = self._watches.source, self._watches.apply, self._watches.nudge, self._scope.now()
+        if source is None or apply is None or nudge is None:
+            return {}
+        catalogs = self._scope.catalogs
+        applied = apply.lowest_applied()
+        return self._delays(applied, now) | {
+            "applied": applied,
+            "watermark": apply.lowest_watermark(),
+            "lag_bytes": max(source.wal_insert - applied, 0) if source.wal_insert else None,
+            "clock_uncertainty_ms": source.uncertainty_ms,
+            "nudge": {"on": nudge.on, "xids_per_second": nudge.xids_per_second},
+            "subscriptions": [subscription_record(s, scope) for s in (catalogs.subscriptions if catalogs else ())],
+            "unknown_subscriptions": list(catalogs.unknown_subscriptions) if catalogs else [],
+            "unpublished": [name for name, (kind, _) in scope.left_out.items() if kind == "skipped"],
+            "scope": scope.records(),
+            "foreign_transactions": state.reader.counts.foreign if state.reader else 0,
+            "errors": [e for e in (source.error, apply.error, apply.forbidden, nudge.error, self._scope.error) if e],
+        }
+
+    def _delays(self, applied: int, now: float) -> dict[str, Any]:
+        """Sum up the delays; a window narrower than four times the clocks' uncertainty is not measured."""
+        source, apply = self._watches.source, self._watches.apply
+        if source is None or apply is None:
+            return {}
+        self._inserts.append((now, source.wal_insert))
+        settled = max((position for at, position in self._inserts if at <= now - 1), default=NEVER)
+        lags, _ = apply.delays(DELAY_SPAN, now)
+        delays, unmeasured = apply.delays(WINDOW_SPAN, now, only_sampled=True)
+        window, uncertainty = self._settings.window_ms, source.uncertainty_ms
+        measured = uncertainty is not None and uncertainty <= window / 4
+        return {
+            "lag_ms": _spread(lags) | {"span_seconds": DELAY_SPAN, "idle": not lags and applied >= settled},
+            "delay_ms": _spread(delays),
+            "window": {
+                "in_window": share_within(delays, window) if measured else 0,
+                "measured": len(delays) if measured else 0,
+                "unmeasured": unmeasured + (0 if measured else len(delays)),
+                "span_seconds": WINDOW_SPAN,
+            },
+        }
+
+    def _ready(self, state: SideState) -> Items:
+        """Note from where each table's writes without origin are foreign; earlier ones may be its initial copy."""
+        baseline, apply = self._peers.get("baseline"), self._watches.apply
+        if baseline is None or apply is None:
+            return {}
+        generation, fresh, before = baseline["generation"], Items(), dict(state.ready_from)
+        for name, table in self._scope.now().tables.items():
+            seen = self._peers.get(f"ready/{name}")
+            if seen is not None and seen["generation"] == generation:
+                state.ready_from[name] = int(seen["from"])
+            elif table.ready and (start := self._start_of(name, table, baseline, apply.wal_insert)):
+                fresh[f"ready/{name}"] = {"from": start, "generation": generation}
+                state.ready_from[name] = start
+        if state.ready_from != before:
+            self._scope.touch()
+        return fresh
+
+    def _start_of(self, name: str, table: AuditedTable, baseline: Mapping[str, Any], insert: int) -> int:
+        """Choose the target position for a table that is seen ready for the first time; 0 while it is not known."""
+        ready_before = table.control or name in baseline["ready_tables"]
+        return int(baseline["target_start"]) if ready_before else insert
+
+    def _lost_slot(self, state: SideState, now: float) -> Items:
+        """Record the interval that a lost slot leaves unaudited; it stays open until a new baseline."""
+        baseline, slot = self._peers.get("baseline"), state.slot
+        if baseline is None or slot is None or (slot.exists and slot.wal_status != "lost"):
+            return {}
+        key = f"gap/slot-{state.side}-{baseline['generation']}"
+        if self._peers.get(key) is not None:
+            return {}
+        resolved = [int(value["resolved"]) for value in self._peers.below("progress/").values()]
+        return {
+            key: {
+                "from": min(resolved, default=int(baseline["floor"])), "to": None, "at": now, "side": state.side.value,
+                "open": True, "reason": f"slot {slot.name} on the {state.side} is gone",
+            }
+        }  # fmt: skip
+
+
+def slot_record(slot: SlotState | None, budget_bytes: int) -> dict[str, Any] | None:
+    """Describe a slot of ours as the records hold it; `None` while it was not looked at."""
+    if slot is None:
+        return None
+    return {
+        "name": slot.name, "exists": slot.exists, "active": slot.active, "retained_bytes": slot.retained_bytes,
+        "budget_bytes": budget_bytes, "wal_status": slot.wal_status,
+    }  # fmt: skip
+
+
+def subscription_record(subscription: Subscription, scope: Scope) -> dict[str, Any]:
+    """Describe a subscription as the records hold it."""
+    waiting = [table.name for table in scope.tables.values() if not table.ready]
+    failed = f"{subscription.apply_errors} apply errors" if subscription.apply_errors else None
+    return {
+        "name": subscription.name, "enabled": subscription.enabled, "worker": subscription.worker,
+        "error": failed if not subscription.worker else None, "tables_not_ready": waiting,
+    }  # fmt: skip
+
+
+def _spread(values: list[float]) -> dict[str, Any]:
+    p50, p95, p99 = percentiles(values, 0.5, 0.95, 0.99)
+    return {"p50": p50, "p95": p95, "p99": p99, "samples": len(values)}

@@ -1,0 +1,177 @@
+"""Read one side's slot for as long as the process lives: sessions that start where the slot was confirmed."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from samplers.slots import SlotState, inspect_slot
+
+from auditor.peers import Peers
+from auditor.scoping import ScopeKeeper
+from auditor.sealing import Sealer
+from auditor.settings import Settings
+from auditor.sinks import Sink
+from comparators.errors import NeedsOperator, NotReady, PositionLost, Retryable
+from comparators.positions import Side
+from comparators.sampling import seed_of
+from samplers.catalog import server_facts
+from samplers.connections import connect
+from samplers.progress import ApplyWatch, Nudge, SourceWatch
+from samplers.replication import ReplicationStream
+from samplers.scope import NEVER, ScopeRouter
+from samplers.wal import Sampling, WalReader
+
+log = logging.getLogger(__name__)
+
+AHEAD_BYTES = 64 << 20
+"""How far one side may be read ahead of the other: beyond it the WAL waits in the slot, not in our memory."""
+RETRY_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class SideState:
+    """What is known of one side's reading."""
+
+    side: Side
+    reader: WalReader | None = None
+    slot: SlotState | None = None
+    reading: bool = False
+    waiting_for: str | None = None
+    error: str | None = None
+    slot_error: str | None = None
+    ready_from: dict[str, int] = field(default_factory=dict)
+    """On the target: own position from which a table's writes without origin are foreign."""
+
+
+@dataclass(slots=True)
+class Watches:
+    """What is watched beside the logs; only where the target is read."""
+
+    source: SourceWatch | None = None
+    apply: ApplyWatch | None = None
+    nudge: Nudge | None = None
+
+
+class SideReader:
+    """Reads one side's slot for as long as the process lives."""
+
+    def __init__(
+        self, settings: Settings, state: SideState, peers: Peers, sealer: Sealer, open_sink: Callable[[Side], Sink],
+        scope: ScopeKeeper, watches: Watches,
+    ) -> None:  # fmt: skip
+        self._settings, self._state, self._peers, self._sealer = settings, state, peers, sealer
+        self._open_sink, self._scope, self._watches = open_sink, scope, watches
+
+    def run(self, stop: threading.Event) -> None:
+        """Read until told to stop; start again from the slot after every interruption."""
+        while not stop.is_set():
+            try:
+                self._session(stop)
+            except (Retryable, NeedsOperator) as error:
+                self._state.error = str(error)
+                log.warning("%s sampler: %s", self._state.side, error, extra={"action": "sampler-interrupted"})
+            self._state.reading = False
+            stop.wait(RETRY_SECONDS)
+
+    def _session(self, stop: threading.Event) -> None:
+        baseline = self._peers.get("baseline")
+        if baseline is None:
+            raise NeedsOperator("no baseline is recorded", hint="run `auditor prepare`")
+        scope = self._scope.current
+        if scope is None:
+            raise NotReady(self._scope.error or "the catalogs were not read yet")
+        state, names = self._state, self._settings.names
+        slot = names.source_slot if state.side is Side.SOURCE else names.target_slot
+        start = self._check_side(baseline, slot)
+        router = ScopeRouter(state.side is Side.SOURCE, self._scope.now, lambda t: state.ready_from.get(t, NEVER))
+        sink = self._open_sink(state.side)
+        stream = ReplicationStream(self._conninfo, slot, self._publications(), side=state.side)
+        try:
+            state.reader = self._reader(stream, router, sink, start, int(baseline["generation"]))
+            self._read(state.reader, router, int(baseline["generation"]), stop)
+        finally:
+            stream.close()
+            sink.close()
+
+    @property
+    def _conninfo(self) -> str:
+        return self._settings.side(self._state.side).conninfo()
+
+    def _publications(self) -> tuple[str, ...]:
+        names = self._settings.names
+        if self._state.side is Side.SOURCE:
+            return self._settings.replication.publications
+        return (names.publication, names.publication_inserts)
+
+    def _check_side(self, baseline: Mapping[str, Any], slot: str) -> int:
+        """Make sure that this is the server, the timeline and the slot of the baseline; give the slot's position."""
+        side = self._state.side
+        with connect(self._conninfo, application_name=f"auditor {self._settings.migration}") as connection:
+            facts = server_facts(connection)
+            if facts.system_identifier != baseline[f"{side}_system"]:
+                raise PositionLost(
+                    f"{side}: this is another server than the one prepared", hint="run `auditor prepare --new-baseline`"
+                )
+            if facts.timeline != baseline[f"{side}_timeline"]:
+                raise PositionLost(
+                    f"{side}: the server was failed over or restored (timeline {facts.timeline})",
+                    hint="run `auditor prepare --new-baseline`",
+                )
+            found = inspect_slot(connection, slot)
+        self._state.slot = found
+        if not found.exists or found.wal_status == "lost" or found.confirmed_flush_lsn is None:
+            raise PositionLost(f"{side}: slot {slot} is gone", hint="run `auditor prepare --new-baseline`")
+        return int(found.confirmed_flush_lsn)
+
+    def _reader(
+        self, stream: ReplicationStream, router: ScopeRouter, sink: Sink, start: int, generation: int
+    ) -> WalReader:
+        settings, watches = self._settings, self._watches
+        sampling = Sampling(
+            seed=seed_of(settings.migration), rate=settings.sampling_rate, partitions=settings.partitions,
+            subscriptions=self._scope.origins, generation=generation, epoch=time.time_ns() // 1000,
+        )  # fmt: skip
+        target = self._state.side is Side.TARGET
+        return WalReader(
+            self._state.side, stream, sampling, router, sink, start=start, seal=self._sealer.seal,
+            watermark=watches.apply.watermark if target and watches.apply else lambda _subscription, through: through,
+            on_applied=watches.apply.on_applied if target and watches.apply else None,
+        )  # fmt: skip
+
+    def _read(self, reader: WalReader, router: ScopeRouter, generation: int, stop: threading.Event) -> None:
+        state = self._state
+        version = self._scope.version
+        state.error = None
+        while not stop.is_set():
+            state.waiting_for = self._ahead(reader)
+            state.reading = True
+            if self._generation() != generation:
+                raise NotReady("a new baseline was prepared")
+            reader.step(may_read=state.waiting_for is None)
+            if router.unexpected:
+                router.unexpected = False
+                self._scope.read_again()
+            if version != self._scope.version:
+                version = self._scope.version
+                reader.replan()
+
+    def _ahead(self, reader: WalReader) -> str | None:
+        """Say why reading waits: this side is too far ahead of what the other has shown."""
+        if self._state.side is Side.SOURCE:
+            other, mine = self._peers.get("sampler/target"), reader.through
+            reached = int(other["applied"]) if other else self._floor()
+        else:
+            other, mine = self._peers.get("sampler/source"), reader.source_position
+            reached = int(other["position"]) if other else self._floor()
+        if mine - reached <= AHEAD_BYTES:
+            return None
+        return f"the {self._state.side.other} is {mine - reached} bytes behind"
+
+    def _floor(self) -> int:
+        return int((self._peers.get("baseline") or {}).get("floor", 0))
+
+    def _generation(self) -> int:
+        return int((self._peers.get("baseline") or {}).get("generation", 0))
