@@ -137,6 +137,10 @@ class Consumer(ResolvingConsumer, base.Consumer):
         await super().on_stop()
         self._log.watch(None)
 
+    def on_buffer_drop(self, tp: TP) -> None:
+        super().on_buffer_drop(tp)
+        self._appended.set()  # its frames are here already
+
     def _on_append(self) -> None:
         if not self._waking:  # one wake-up on its way is enough
             self._waking = True

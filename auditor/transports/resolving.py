@@ -20,6 +20,10 @@ RESUME_SECONDS = 1.0
 """How long the fetcher sleeps at most when every partition is full; faust's own sleep cannot be cut short."""
 
 
+POLL_SECONDS = 0.01
+"""How long a fetch for the others may wait while some partition is full: it may have room again at any moment."""
+
+
 class ResolvingConsumer(Base):
     """A mixin for faust consumers: commits resolved offsets, hands frames over without a task for each."""
 
@@ -52,9 +56,15 @@ class ResolvingConsumer(Base):
         return False
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await self.app.feed.revoke({tp.partition for tp in revoked})
         for tp in revoked:
             self._resolved.pop(tp, None)
         await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        # First: faust lets frames flow from another task, before it tells its own listeners.
+        await self.app.feed.assign({tp.partition for tp in assigned})
+        await super().on_partitions_assigned(assigned, generation_id)
 
     async def perform_seek(self) -> None:
         self._seeks += 1
@@ -69,14 +79,14 @@ class ResolvingConsumer(Base):
         self._fetchable.set()
 
     async def _wait_next_records(self, timeout: float) -> Any:
-        """Wait for a partition with room; faust sleeps a whole second once all are full."""
+        """Fetch for partitions that have room, and soon for those that get it; faust makes full ones wait a second."""
         if self.flow_active and not self._get_active_partitions():
             self._fetchable.clear()
             try:
                 await asyncio.wait_for(self._fetchable.wait(), RESUME_SECONDS)
             except TimeoutError:
                 return {}, set()
-        return await super()._wait_next_records(timeout)
+        return await super()._wait_next_records(POLL_SECONDS if self._buffered_partitions else timeout)
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Hand over what is fetched, until either service stops."""
