@@ -5,9 +5,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from auditor.evidence import FINDING_AREAS
 from auditor.records import Records
 from comparators.errors import AuditorError, Retryable
 
@@ -27,6 +28,10 @@ class Board:
     read_at: float | None = None
     error: str | None = None
     findings_version: int = 0
+    state: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The records without those of findings, which may be thousands."""
+    accepted: bool = False
+    """Whether any finding was ever accepted: acceptances end by themselves."""
 
 
 class BoardKeeper:
@@ -96,12 +101,7 @@ class BoardKeeper:
             try:
                 self._read_once()
             except Retryable as error:
-                self._board = Board(
-                    self._board.records,
-                    self._board.read_at,
-                    f"the records cannot be read: {error}",
-                    self._board.findings_version,
-                )
+                self._board = replace(self._board, error=f"the records cannot be read: {error}")
                 self._stop.wait(RETRY_SECONDS)
             else:
                 self._stop.wait(POLL_SECONDS)
@@ -111,11 +111,10 @@ class BoardKeeper:
             self._store = self._open_store()
         at = self._clock()  # before reading: evidence is at least this fresh
         changed = self._store.changes()
-        board = self._board
+        first = self._board.read_at is None
         urgent = any(key.startswith(URGENT) for key in changed)
-        records = board.records if not changed else _patched(board.records, changed)
-        self._board = Board(records, at, None, board.findings_version + urgent)
-        if urgent or board.read_at is None:
+        self._board = advanced(self._board, changed, at, urgent)
+        if urgent or first:
             self._urgent()
 
     def _write_forever(self) -> None:
@@ -141,9 +140,23 @@ class BoardKeeper:
         return not items
 
 
+def advanced(board: Board, changed: Mapping[str, dict[str, Any] | None], at: float, urgent: bool = True) -> Board:
+    """Give the board with what changed since, read at a time."""
+    state = {key: value for key, value in changed.items() if not key.startswith(FINDING_AREAS)}
+    return Board(
+        records=_patched(board.records, changed),
+        read_at=at,
+        findings_version=board.findings_version + urgent,
+        state=_patched(board.state, state),
+        accepted=board.accepted or any(key.startswith("accepted/") for key in changed),
+    )
+
+
 def _patched(
     records: Mapping[str, Mapping[str, Any]], changed: Mapping[str, dict[str, Any] | None]
-) -> dict[str, Mapping[str, Any]]:
+) -> Mapping[str, Mapping[str, Any]]:
+    if not changed:
+        return records
     patched = {**records, **{key: value for key, value in changed.items() if value is not None}}
     for key, value in changed.items():
         if value is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.settings import Settings
-from comparators.findings import Finding, State, open_findings, read_findings
+from comparators.findings import Finding, State, merged_finding, open_findings, read_findings
 from orchestrator.seen import (
     ApplySeen,
     BaselineSeen,
@@ -26,6 +26,8 @@ from orchestrator.seen import (
 from orchestrator.watermarks import PAGE_HEADER
 
 Records = Mapping[str, Any]
+FINDING_AREAS = ("suspect/", "settled/", "accepted/", "recheck/")
+"""There may be thousands of these records; nothing but the findings is read from them."""
 NAMED = 3
 """So many open findings are named in a reason; the list has them all."""
 
@@ -63,6 +65,9 @@ def fold(
         records_error: why they could not be read since.
         findings: what `fold_findings` gave for the same records, where the caller keeps it.
     """
+    if findings is None:
+        findings = fold_findings(records, now)
+    records = {key: value for key, value in records.items() if not key.startswith(FINDING_AREAS)}
     target = _record(records, "sampler/target")
     return Evidence(
         migration=expected.migration,
@@ -77,15 +82,35 @@ def fold(
         apply=_apply(target),
         cores=_cores(records),
         tally=_tally(records, expected.partitions),
-        findings=findings or fold_findings(records, now),
+        findings=findings,
         gaps=_gaps(records),
         dead_letters=_dead_letters(records),
     )
 
 
-def fold_findings(records: Records, now: float) -> FindingsSeen:
+class FindingsReader:
+    """Reads findings again and again; only those whose records are other objects than last time are merged anew."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Any, Any, Finding]] = {}
+
+    def read(self, records: Records, now: float) -> tuple[list[Finding], tuple[str, ...]]:
+        """Do as `read_findings` does."""
+        return read_findings(records, now, self._merge)
+
+    def _merge(self, name: str, seen: Any, settled: Any, accepted: Any, now: float | None) -> Finding:
+        known = self._known.get(name)
+        if known and known[0] is seen and known[1] is settled and accepted is None:
+            return known[2]
+        finding = merged_finding(name, seen, settled, accepted, now)
+        if accepted is None:
+            self._known[name] = (seen, settled, finding)
+        return finding
+
+
+def fold_findings(records: Records, now: float, reader: FindingsReader | None = None) -> FindingsSeen:
     """Count the findings; an acceptance that has ended by `now` no longer counts."""
-    findings, unreadable = read_findings(records, now)
+    findings, unreadable = reader.read(records, now) if reader else read_findings(records, now)
     opened = open_findings(findings)
     suspects = [finding for finding in findings if finding.state is State.SUSPECT and finding.detector != "canary"]
     return FindingsSeen(
@@ -98,11 +123,20 @@ def fold_findings(records: Records, now: float) -> FindingsSeen:
     )
 
 
-def source_position(evidence: Evidence) -> int | None:
-    """Give the source position that the audit has to reach: where the log ends, or at least what was read of it."""
-    if evidence.source is None or evidence.source.position is None or evidence.source.wal_insert is None:
+def source_mark(evidence: Evidence) -> tuple[float, int] | None:
+    """Give where the source's log ended at a time: the position that the audit has to reach.
+
+    The end is known to whoever watches the source: its own sampler, or the target's, which measures the lag from it.
+    How far the source's log was read is no substitute: a sampler that waits stands still.
+    """
+    source, apply = evidence.source, evidence.apply
+    if source is None or source.at is None or source.position is None:
         return None
-    return max(evidence.source.position, evidence.source.wal_insert - PAGE_HEADER)
+    if source.wal_insert:
+        return source.at, max(source.position, source.wal_insert - PAGE_HEADER)
+    if apply is None or apply.at is None or not apply.applied or apply.lag_bytes is None:
+        return None
+    return min(source.at, apply.at), max(source.position, apply.applied + apply.lag_bytes - PAGE_HEADER)
 
 
 def _differing(findings: list[Finding]) -> dict[str, int]:
@@ -280,11 +314,14 @@ def _total(tallies: list[Mapping[str, Any]], name: str) -> int | None:
 
 
 def _table_totals(tallies: list[Mapping[str, Any]]) -> dict[str, int]:
+    """Sum up the transactions of each table; `{}` when one is not known, since the worst table may be that one."""
     totals: Counter[str] = Counter()
     for tally in tallies:
         for table, counts in _inner(tally, "tables").items():
-            known = isinstance(counts, list | tuple) and len(counts) == 2
-            totals[table] += (_whole({"transactions": counts[1]}, "transactions") or 0) if known else 0
+            transactions = counts[1] if isinstance(counts, list | tuple) and len(counts) == 2 else None
+            if not isinstance(transactions, int) or isinstance(transactions, bool) or transactions < 0:
+                return {}
+            totals[str(table)] += transactions
     return dict(sorted(totals.items()))
 
 

@@ -18,12 +18,12 @@ from aiohttp import web
 
 from auditor import api
 from auditor.board import Board, BoardKeeper
-from auditor.evidence import Expected, expected_of, fold, fold_findings, source_position
+from auditor.evidence import Expected, FindingsReader, expected_of, fold, fold_findings, source_mark
 from auditor.metrics import Exporter, View
 from auditor.records import Records, open_records
 from auditor.settings import Settings
 from comparators.errors import SettingInvalid
-from comparators.findings import Finding, merged_findings
+from comparators.findings import Finding
 from orchestrator.policy import Dwell, Limits, Verdict, decide, verdict_json
 from orchestrator.seen import Evidence, FindingsSeen, ProcessSeen
 from orchestrator.watermarks import History, caught_up_age, follow
@@ -58,7 +58,8 @@ class Evaluator:
     def __init__(self, expected: Expected, limits: Limits, incarnation: str) -> None:
         self._expected, self._limits, self._incarnation = expected, limits, incarnation
         self._dwell, self._history = Dwell(), History()
-        self._findings: tuple[tuple[int, bool], FindingsSeen] | None = None
+        self._findings: tuple[int, FindingsSeen] | None = None
+        self.reader = FindingsReader()
         self._generation: int | None = None
         self._number = 0
         self._picture: tuple[object, ...] = ()
@@ -74,7 +75,7 @@ class Evaluator:
 
     def _evidence(self, board: Board, now: float) -> Evidence:
         seen = fold(
-            board.records,
+            board.state,
             now,
             self._expected,
             read_at=board.read_at,
@@ -91,21 +92,16 @@ class Evaluator:
         if generation != self._generation:  # positions of an earlier baseline may be of another server
             self._history, self._generation = History(), generation
         keep = max(60.0, 2 * self._limits.conditions["watermark-age"])
-        at = seen.source.at if seen.source else None
-        self._history = follow(self._history, at, source_position(seen), now, keep)
+        at, position = source_mark(seen) or (None, None)
+        self._history = follow(self._history, at, position, now, keep)
 
     def _fold_findings(self, board: Board, now: float) -> FindingsSeen:
         """Count the findings again only when one changed, or may have: acceptances end by themselves."""
-        key = (board.findings_version, board.read_at is not None)
-        if self._findings and self._findings[0] == key and not _any_acceptance(board):
+        if self._findings and self._findings[0] == board.findings_version and not board.accepted:
             return self._findings[1]
-        seen = fold_findings(board.records, now)
-        self._findings = (key, seen)
+        seen = fold_findings(board.records, now, self.reader)
+        self._findings = (board.findings_version, seen)
         return seen
-
-
-def _any_acceptance(board: Board) -> bool:
-    return any(key.startswith("accepted/") for key in board.records)
 
 
 class Gate:
@@ -146,7 +142,7 @@ class Gate:
             self._keeper.put({"wait/gate": {"until": self._clock() + WAIT_SECONDS}})
 
     def findings(self) -> list[Finding]:
-        return merged_findings(self._keeper.board.records, self._clock())
+        return self._evaluator.reader.read(self._keeper.board.records, self._clock())[0]
 
     def not_ready(self) -> list[str]:
         """Name what is missing before an answer can mean anything."""

@@ -7,7 +7,7 @@ and a person may accept it (`accepted/<id>`). `read_findings` lays the three ove
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -43,6 +43,10 @@ class State(StrEnum):
     CONFIRMED = "confirmed"
     HEALED = "healed"
     ACCEPTED = "accepted"
+
+
+Record = Mapping[str, Any]
+Merge = Callable[[str, Record, Record | None, Record | None, float | None], "Finding"]
 
 
 class FindingUnreadable(Defect):
@@ -112,18 +116,19 @@ def merged_findings(records: Mapping[str, Mapping[str, Any] | None], now: float 
 
 
 def read_findings(
-    records: Mapping[str, Mapping[str, Any] | None], now: float | None = None
+    records: Mapping[str, Mapping[str, Any] | None], now: float | None = None, merge: Merge | None = None
 ) -> tuple[list[Finding], tuple[str, ...]]:
     """Lay what was settled and accepted over what was first seen.
 
     Args:
         records: keys and values as the records store holds them; other keys are ignored.
         now: unix seconds; an acceptance that ended before no longer counts. `None` counts all of them.
+        merge: `merged_finding`, or something that remembers what it gave.
     Returns:
         The findings, oldest first, and the keys of records that cannot be read: whoever decides must not
         take those for absent.
     """
-    found, unreadable = [], []
+    found, unreadable, merge = [], [], merge or merged_finding
     for key, value in records.items():
         area, _, name = key.partition("/")
         if value is None or area not in ("suspect", "settled"):
@@ -133,7 +138,7 @@ def read_findings(
                 unreadable.append(key)
             continue
         try:
-            found.append(_merge(name, value, records.get(f"settled/{name}"), records.get(f"accepted/{name}"), now))
+            found.append(merge(name, value, records.get(f"settled/{name}"), records.get(f"accepted/{name}"), now))
         except (FindingUnreadable, KeyError, TypeError, ValueError, AttributeError, OverflowError):
             unreadable.append(key)
     return sorted(found, key=lambda finding: (finding.first_seen, finding.id)), tuple(sorted(unreadable))
@@ -214,13 +219,18 @@ def _acceptance_json(accepted: Acceptance) -> dict[str, Any]:
     }
 
 
-def _merge(
+def merged_finding(
     name: str,
     seen: Mapping[str, Any],
     settled: Mapping[str, Any] | None,
     accepted: Mapping[str, Any] | None,
     now: float | None,
 ) -> Finding:
+    """Lay one finding's records over each other.
+
+    Raises:
+        FindingUnreadable, KeyError, TypeError, ValueError, AttributeError, OverflowError: they make no sense.
+    """
     # A re-check that found nothing more to say (no keys, no columns, count 0 when healed) keeps what was first seen.
     merged = {**seen, **{field: value for field, value in (settled or {}).items() if value}}
     if seen["id"] != name:
