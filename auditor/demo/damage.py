@@ -150,8 +150,8 @@ def transaction_skipped(stage: Stage, variant: str) -> Harm:
 
 def truncate_lost(stage: Stage, variant: str) -> Harm:
     """Skip a transaction that holds nothing but a TRUNCATE."""
-    where = f"BEFORE TRUNCATE ON {quoted('public.tax_rates')} FOR EACH STATEMENT"
-    return Harm(_skipped(stage, "public.tax_rates", where, ["TRUNCATE public.tax_rates"]), "public.tax_rates")
+    where = f"BEFORE TRUNCATE ON {quoted('public.currencies')} FOR EACH STATEMENT"
+    return Harm(_skipped(stage, "public.currencies", where, ["TRUNCATE public.currencies"]), "public.currencies")
 
 
 def foreign_insert(stage: Stage, variant: str) -> Harm:

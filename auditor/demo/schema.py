@@ -9,7 +9,7 @@ PUBLICATION = "app_pub"
 SUBSCRIPTION = "app_sub"
 TABLES = (
     "customers", "products", "orders", "order_items", "payments", "documents", "deliveries", "stock_levels", "visits",
-    '"Back Office"."Staff Notes"', "daily_totals", "price_history", "tax_rates", "reviews",
+    '"Back Office"."Staff Notes"', "daily_totals", "price_history", "tax_rates", "currencies", "reviews",
 )  # fmt: skip
 SIDES = frozenset({"source", "target", "both"})
 LAWFUL_DIFFERENCES = {

@@ -141,6 +141,11 @@ CREATE TABLE tax_rates (
     PRIMARY KEY (country, valid_from)
 );
 
+CREATE TABLE currencies (
+    code char(3) PRIMARY KEY,
+    digits smallint NOT NULL
+);
+
 -- The same table with another column order, and on the target with holes left by dropped columns.
 -- @source
 CREATE TABLE reviews (
@@ -178,4 +183,5 @@ SELECT w, 'sku-' || i, 1000 FROM generate_series(1, 2) w, generate_series(1, 200
 INSERT INTO tax_rates
 SELECT chr(65 + i / 26) || chr(65 + i % 26), date '2020-01-01', 5 + i % 20, CASE WHEN i % 3 = 0 THEN '' END
   FROM generate_series(0, 99) i;
+INSERT INTO currencies VALUES ('EUR', 2), ('JPY', 0), ('KWD', 3), ('USD', 2);
 -- @both

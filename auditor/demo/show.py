@@ -87,6 +87,7 @@ def perform(world: World, plan: Plan, order: Order, show: Show) -> Ending:
     watch, injection = Watch(url, world.records, lambda: world.workload.committed), Injection(world, order)
     began = time.monotonic()
     watch.start()
+    world.workload.start()
     try:
         _follow(world, order, watch, injection, show, lambda: time.monotonic() - began)
     except KeyboardInterrupt:

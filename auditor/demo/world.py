@@ -67,7 +67,7 @@ class Plan:
 
 
 class World:
-    """The demo's servers and processes, as a context manager."""
+    """The demo's servers and processes, as a context manager; `workload` waits to be started."""
 
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
         self._plan, self._say = plan, say
@@ -143,7 +143,6 @@ class World:
         self._run()
         self.workload = Workload(source, rate=TRANSACTIONS_PER_SECOND)
         self._closing.callback(self.workload.stop)
-        self.workload.start()
 
     def _server(self, major: int, settings: Mapping[str, str], name: str) -> PostgresServer:
         return self._closing.enter_context(PostgresServer(major, settings, name))
