@@ -21,6 +21,7 @@ LIMITS: dict[str, tuple[float, str]] = {
     "lag-ms": (10, "Milliseconds from commit to applied, 95th percentile over 10 s."),
     "lag-bytes": (1 << 20, "Bytes of WAL by which the target may trail."),
     "unaudited-gaps": (0, "Gaps in the audit that no sweep has made good."),
+    "subscriptions-applying": (0, "Subscriptions that do not apply: disabled, without a worker, or in error."),
     "scope-complete": (0, "Included tables that are not published."),
 }
 _SHARES = frozenset({"in-window-share"})
@@ -161,7 +162,7 @@ _KAFKA = _object(
         "bootstrap": _names(
             "host:port, host:port,host:port or a list of them",
             "Brokers to ask first.",
-            r"^\s*\S+:\d+\s*(,\s*\S+:\d+\s*)*$",
+            r"^\s*\S+:[0-9]+\s*(,\s*\S+:[0-9]+\s*)*$",
             examples=["kafka1:9092"],
         ),
         "partitions": {
@@ -208,7 +209,7 @@ _GATE = _object(
         "listen": _text(
             "host:port",
             "Where the gate answers HTTP.",
-            pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):\d{1,5}$",
+            pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}$",
             default="127.0.0.1:8432",
         ),
         "limits": _object(
@@ -307,7 +308,10 @@ SCHEMA: Schema = {
         "evidence": _EVIDENCE,
         "nudge": _NUDGE,
         "wal_budget_bytes": {
-            "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*[A-Za-z]*$"}],
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*[A-Za-z]*$"},
+            ],
             "default": 1 << 30,
             "description": "WAL that a slot of ours may hold back before it is dropped: bytes, or 512MiB.",
             "x-must": "a size such as 1073741824 or 512MiB",

@@ -82,7 +82,11 @@ def schema_problems(document: Mapping[str, Any], schema: Mapping[str, Any]) -> l
     from jsonschema import Draft202012Validator
 
     errors = [leaf for error in Draft202012Validator(schema).iter_errors(document) for leaf in _leaves(error)]
-    return [*_odd_keys(document), *_endless(document), *(problem for error in errors for problem in _problems(error))]
+    return [
+        *_odd_keys(document),
+        *_odd_values(document),
+        *(problem for error in errors for problem in _problems(error)),
+    ]
 
 
 def _odd_keys(value: Any, path: str = "") -> Iterator[Problem]:
@@ -92,11 +96,14 @@ def _odd_keys(value: Any, path: str = "") -> Iterator[Problem]:
         yield from _odd_keys(item, f"{path}{key}.")
 
 
-def _endless(value: Any, path: str = "") -> Iterator[Problem]:
+def _odd_values(value: Any, path: str = "") -> Iterator[Problem]:
+    """Find what slips through a schema: numbers that are none, and line ends, which `$` in a pattern overlooks."""
     if isinstance(value, float) and not math.isfinite(value):
-        yield Problem(path.removesuffix("."), f"{value} is not a number that can be used")
+        yield Problem(path, f"{value} is not a number that can be used")
+    if isinstance(value, str) and not path.endswith(".dsn") and any(ord(letter) < 32 for letter in value):
+        yield Problem(path, "(not shown) holds a line end or another control character", "write it on one line")
     for key, item in _items(value):
-        yield from _endless(item, f"{path}{key}.")
+        yield from _odd_values(item, f"{path}.{key}".lstrip("."))
 
 
 def _items(value: Any) -> Iterable[tuple[Any, Any]]:
