@@ -79,13 +79,22 @@ def create_slot(connection: psycopg.Connection, name: str, deadline_seconds: flo
     if found.exists:
         return _kept(connection, found)
     try:
-        connection.execute("SELECT set_config('statement_timeout', %s, false)", [str(int(deadline_seconds * 1000))])
-        created = connection.execute(
-            "SELECT (lsn - '0/0')::bigint FROM pg_create_logical_replication_slot(%s, %s)", [name, PLUGIN]
-        ).fetchone()
+        # in a transaction of its own, so that the limits end with it; it waits for other transactions by lock
+        with connection.transaction():
+            _limit(connection, deadline_seconds)
+            created = connection.execute(
+                "SELECT (lsn - '0/0')::bigint FROM pg_create_logical_replication_slot(%s, %s)", [name, PLUGIN]
+            ).fetchone()
     except psycopg.Error as error:
         raise _creation_failure(connection, name, error, deadline_seconds) from error
     return int(created[0]) if created else 0
+
+
+def _limit(connection: psycopg.Connection, deadline_seconds: float) -> None:
+    milliseconds = str(int(deadline_seconds * 1000))
+    connection.execute(
+        "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', '0', true)", [milliseconds]
+    )
 
 
 def _refuse_foreign_name(name: str) -> None:
@@ -110,8 +119,8 @@ def _creation_failure(
     doing = f"create slot {name}"
     if isinstance(error, errors.QueryCanceled):
         return NotReady(
-            f"{doing}: transactions that have written were open for {deadline_seconds:g} s: {_open_writers(connection)};"
-            " end them or wait, then run the command again"
+            f"{doing}: transactions that have written were open for {deadline_seconds:g} s:"
+            f" {_open_writers(connection)}; end them or wait, then run the command again"
         )
     if isinstance(error, errors.ConfigurationLimitExceeded):
         return NeedsOperator(f"{doing}: no replication slot is free", hint="raise max_replication_slots and restart")
@@ -193,7 +202,7 @@ def _holds_more(other: SlotState, position: int) -> bool:
 
 
 def enforce_budgets(budgets: Iterable[SlotBudget]) -> list[dict[str, Any]]:
-    """Enforce several budgets, each on a connection of its own; a side that cannot be reached is left for the next time.
+    """Enforce several budgets, each on a connection of its own; a side that cannot be reached waits for the next time.
 
     Returns:
         What was dropped: side, slot, position (its own, the first that is lost), retained_bytes, budget_bytes.
