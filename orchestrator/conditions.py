@@ -270,7 +270,7 @@ def _watermark_age(evidence: Evidence, limits: Limits, now: float) -> Measured:
         *(_age(_sampler(evidence, side).at, now, f"the {side}'s sampler") for side in ("source", "target")),
     )
     if evidence.caught_up_age is None:
-        raise Unknown("the audit has not yet been level with the source")
+        raise Unknown("the audit has not reached any position that the source was seen at")
     behind = _number(evidence.caught_up_age, "the age of the watermark")
     waiting = [seen.waiting_for for seen in (evidence.source, evidence.target) if seen and seen.waiting_for]
     words = f"everything the source wrote until {max(age, behind):.1f} s ago is judged"

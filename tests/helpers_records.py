@@ -3,8 +3,10 @@
 import threading
 from collections.abc import Mapping
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
+from auditor.settings import GateSettings, ReplicationSettings, Settings, SideSettings
 from comparators.errors import StoreUnavailable
 
 NOW = 1_900_000_000.0
@@ -104,3 +106,16 @@ def suspect(name: str = FINDING, now: float = NOW, **fields: Any) -> dict[str, A
         "source_position": 40_000, "target_position": 60_000, "first_seen": now - 2, "subscription": "app_sub",
         "partition": 0,
     } | fields  # fmt: skip
+
+
+def settings_of(**changes: Any) -> Settings:
+    """Give settings of a migration that nobody connects to; the gate opens at once."""
+    values: dict[str, Any] = {
+        "migration": "orders",
+        "source": SideSettings("host=source"),
+        "target": SideSettings("host=target"),
+        "replication": ReplicationSettings("native", ("app_pub",), ("app_sub",)),
+        "state_dir": Path("state"),
+        "gate": GateSettings(dwell_seconds=0.0),
+    }
+    return Settings(**values | changes)

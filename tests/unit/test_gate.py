@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,22 +15,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from auditor import api
 from auditor.board import BoardKeeper
 from auditor.gate import Gate, limits_of, listen
-from auditor.settings import GateSettings, ReplicationSettings, Settings, SideSettings
+from auditor.settings import GateSettings
 from comparators.errors import SettingInvalid, StoreUnavailable
 from tests.helpers import wait_for, wait_for_async
-from tests.helpers_records import FINDING, MemoryRecords, good_records, suspect
-
-
-def settings_of(**changes: Any) -> Settings:
-    values: dict[str, Any] = {
-        "migration": "orders",
-        "source": SideSettings("host=source"),
-        "target": SideSettings("host=target"),
-        "replication": ReplicationSettings("native", ("app_pub",), ("app_sub",)),
-        "state_dir": Path("state"),
-        "gate": GateSettings(dwell_seconds=0.0),
-    }
-    return Settings(**values | changes)
+from tests.helpers_records import FINDING, MemoryRecords, good_records, settings_of, suspect
 
 
 class Clock:
