@@ -288,16 +288,11 @@ class Core:
 
     def _progress(self, state: _Partition, now: float) -> dict[str, Any]:
         states = [join.state() for join in state.joins]
-        tables: dict[str, int] = {}
-        for join in states:
-            for table, changes in join["tallies"]["tables"].items():
-                tables[table] = tables.get(table, 0) + changes
-        totals = {name: sum(s["tallies"][name] for s in states) for name in ("transactions", "changes", "mismatched")}
         return {
             "generation": self._generation(),
             "resolved": min(s["resolved"] for s in states),
             "joins": states,
-            "tallies": totals | {"matched": totals["changes"] - totals["mismatched"], "tables": tables},
+            "tallies": _totals([s["tallies"] for s in states], f"{self._settings.names.schema}."),
             "at": now,
         }
 
@@ -307,6 +302,25 @@ class Core:
             if state.ackable is not None:
                 acks[number], state.ackable = state.ackable, None
         return acks
+
+
+def _totals(tallies: list[dict[str, Any]], control: str) -> dict[str, Any]:
+    """Add up what was proved of the user's tables; our own, each change of which is a transaction, prove nothing."""
+    tables: dict[str, list[int]] = {}
+    own = 0
+    for one in tallies:
+        for table, (changes, transactions) in one["tables"].items():
+            if table.startswith(control):
+                own += transactions
+            else:
+                seen = tables.setdefault(table, [0, 0])
+                tables[table] = [seen[0] + changes, seen[1] + transactions]
+    totals = {name: sum(one[name] for one in tallies) for name in ("transactions", "changes", "mismatched")}
+    changes = totals["changes"] - own
+    return {
+        "transactions": max(totals["transactions"] - own, 0), "changes": changes, "mismatched": totals["mismatched"],
+        "matched": changes - totals["mismatched"], "tables": tables,
+    }  # fmt: skip
 
 
 def _lane_record(state: _Partition, now: float) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from auditor.topics import ensure_topics
 from auditor.transports.memory import MemoryLog
 from comparators.errors import NeedsOperator, SettingInvalid
 from comparators.positions import Side
+from samplers.marker import Marker
 from samplers.progress import ApplyWatch, Nudge, SourceWatch
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ def start_samplers(
     if watches.apply and watches.nudge:
         threads.start("apply-watch", watches.apply.run)
         threads.start("nudge", watches.nudge.run)
+        threads.start("marker", _marker(settings, keeper).run)
         threads.start("recheck", Rechecker(settings, open_records(settings), sealer, keeper, watches.apply).run)
     threads.start("publisher", publisher.run)
     for state in states:
@@ -124,6 +126,17 @@ def _watches(settings: Settings, sides: Sequence[Side], keeper: ScopeKeeper, pee
     wanted = _nudge_wanted(settings, peers)
     nudge = Nudge(conninfo, settings.nudge.interval_ms / 1000, wanted, application_name=label)
     return Watches(source=source, apply=apply, nudge=nudge)
+
+
+def _marker(settings: Settings, keeper: ScopeKeeper) -> Marker:
+    name = f"{settings.names.schema}.marker"
+
+    def installed() -> bool:
+        table = keeper.now().tables.get(name)
+        return table is not None and table.ready
+
+    label = f"auditor marker {settings.migration}"
+    return Marker(settings.source.conninfo(), settings.names.schema, installed, application_name=label)
 
 
 def _nudge_wanted(settings: Settings, peers: Peers) -> Callable[[bool], bool]:

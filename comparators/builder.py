@@ -108,8 +108,8 @@ class LaneBuilder:
         end = Cut(through, self._open_rows)
         frame = Frame(
             side=self.side, subscription=self.subscription, partition=self.partition,
-            generation=self.generation, epoch=self.epoch, sequence=self._sequence, rate=self.rate, start=self._cut, end=max(end, self._cut), watermark=watermark,
-            emitted_us=emitted_us, tables=tuple(self._entries),
+            generation=self.generation, epoch=self.epoch, sequence=self._sequence, rate=self.rate, start=self._cut,
+            end=max(end, self._cut), watermark=watermark, emitted_us=emitted_us, tables=tuple(self._entries),
             own=column("own", self._own), source=column("source", self._source),
             committed=column("committed", self._committed), rows=column("rows", self._rows),
             skipped=column("skipped", self._skipped), flags=column("flags", self._flags),

@@ -9,15 +9,17 @@ Rules of this file.
    missing.
 """
 
+import bisect
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
 
+from comparators.batches import Batch, Tallies
 from comparators.frames import ENDED, FORCED, FOREIGN, Array, Cut, Frame
+from comparators.lanes import Lane, Open, first_origin, first_waiting, holds, new_from, places_of, sums
 from comparators.positions import Side
 from comparators.sampling import share_of, threshold_of
 from comparators.suspects import (
@@ -46,27 +48,6 @@ class Gap(NamedTuple):
     reason: str
 
 
-@dataclass(slots=True)
-class Tallies:
-    """Totals of what was resolved, each transaction counted once."""
-
-    transactions: int = 0
-    changes: int = 0
-    mismatched: int = 0
-    tables: dict[str, int] = field(default_factory=dict)
-
-
-class _Open(NamedTuple):
-    """A transaction whose end has not come yet."""
-
-    own: int
-    seen: int
-    """Rows received, counted or not."""
-    judged: int
-    total: int
-    pieces: tuple[Piece, ...]
-
-
 class _Waiting(NamedTuple):
     """A frame that was received and may not be forgotten yet."""
 
@@ -75,20 +56,6 @@ class _Waiting(NamedTuple):
     own: int
     """Largest own position that must be resolved first; on the target the origin's."""
     end: Cut
-
-
-@dataclass(slots=True)
-class _Lane:
-    covered: Cut | None = None
-    watermark: int = 0
-    open: _Open | None = None
-    held: dict[Cut, tuple[Frame, int]] = field(default_factory=dict)
-    pending: dict[int, Transaction] = field(default_factory=dict)
-    rates: list[tuple[int, float]] = field(default_factory=list)
-    """(source position from which, rate)"""
-    last: int = 0
-    """Last source position seen in a transaction of this lane."""
-    acked: Cut | None = None
 
 
 class Join:
@@ -107,13 +74,13 @@ class Join:
         self.resolved = floor
         self.tallies = Tallies()
         self.floors: dict[str, int] = {}
-        self._lanes = {side: _Lane() for side in Side}
+        self._lanes = {side: Lane() for side in Side}
         for side, start in (starts or {}).items():
             self._lanes[side].covered = self._lanes[side].acked = Cut(start)
         self._ids: dict[str, int] = {}
         self._suspects: list[Suspect] = []
         self._gaps: list[Gap] = []
-        self._uncounted: deque[Transaction] = deque()
+        self._uncounted: deque[Batch] = deque()
         self._unjudged: set[int] = set()
         self._waiting: deque[_Waiting] = deque()
         self._origins: deque[tuple[Array, Array]] = deque()
@@ -131,7 +98,7 @@ class Join:
     @property
     def oldest_unresolved(self) -> int | None:
         """Give the source position of the first transaction that waits; `None` when none does."""
-        return min((lsn for lane in self._lanes.values() for lsn in _first(lane.pending)), default=None)
+        return min((lsn for lane in self._lanes.values() for lsn in first_waiting(lane.pending)), default=None)
 
     def watermark(self, side: Side) -> int:
         """Give the source position that a side has passed in this lane pair."""
@@ -210,7 +177,7 @@ class Join:
                 "transactions": self.tallies.transactions,
                 "changes": self.tallies.changes,
                 "mismatched": self.tallies.mismatched,
-                "tables": dict(self.tallies.tables),
+                "tables": {name: list(counts) for name, counts in self.tallies.tables.items()},
             },
         }
 
@@ -222,7 +189,7 @@ class Join:
         join._target_done = state["target_done"]
         join.floors = dict(state["floors"])
         join.tallies = Tallies(**state["tallies"])
-        join.tallies.tables = dict(state["tallies"]["tables"])
+        join.tallies.tables = {name: list(counts) for name, counts in state["tallies"]["tables"].items()}
         for side, lane in join._lanes.items():
             acked = state["acked"].get(side.value)
             lane.acked = lane.covered = Cut(*acked) if acked else None
@@ -232,7 +199,7 @@ class Join:
 
     # --- taking frames in ---------------------------------------------------------------------------------------
 
-    def _release(self, lane: _Lane) -> None:
+    def _release(self, lane: Lane) -> None:
         """Accept held frames that now follow."""
         while lane.held:
             start = min(lane.held)
@@ -241,7 +208,7 @@ class Join:
             frame, offset = lane.held.pop(start)
             self._accept(lane, frame, offset)
 
-    def _lose(self, lane: _Lane) -> None:
+    def _lose(self, lane: Lane) -> None:
         """Give up on the frame that the held ones wait for: everything up to the next known position is a gap."""
         for start in sorted(lane.held):
             frame, offset = lane.held.pop(start)
@@ -262,7 +229,7 @@ class Join:
             return None
         if frame.side is Side.SOURCE:
             return frame.start.position
-        return _first_origin(frame, less=1)
+        return first_origin(frame, less=1)
 
     def _raise_floor(self, through: int, side: Side, reason: str) -> None:
         if through <= self.resolved:
@@ -272,9 +239,9 @@ class Join:
         for lane in self._lanes.values():
             for lsn in [lsn for lsn in lane.pending if lsn <= through]:
                 del lane.pending[lsn]
-        self._uncounted = deque(t for t in self._uncounted if t.source > through)
+        self._skip_count(through)
 
-    def _accept(self, lane: _Lane, frame: Frame, offset: int) -> None:
+    def _accept(self, lane: Lane, frame: Frame, offset: int) -> None:
         """Process a frame that starts at or before what is covered."""
         if lane.covered is None or frame.end >= lane.covered:
             self._note_rate(lane, frame)
@@ -292,12 +259,12 @@ class Join:
             return int(frame.own[-1]) + 1
         return int(frame.source.max())
 
-    def _note_rate(self, lane: _Lane, frame: Frame) -> None:
+    def _note_rate(self, lane: Lane, frame: Frame) -> None:
         """Remember from which position a rate holds; without a transaction to tell, the old one is assumed."""
         if not lane.rates:
             lane.rates.append((0, frame.rate))
         elif lane.rates[-1][1] != frame.rate and len(frame.own):
-            first = int(frame.own[0]) if frame.side is Side.SOURCE else _first_origin(frame)
+            first = int(frame.own[0]) if frame.side is Side.SOURCE else first_origin(frame)
             if first is not None:
                 lane.rates.append((first, frame.rate))
 
@@ -306,17 +273,22 @@ class Join:
             if entry.name not in self._ids:
                 self._ids[entry.name] = xxhash.xxh3_64_intdigest(entry.name.encode())
 
-    def _transactions(self, lane: _Lane, frame: Frame) -> None:
+    def _transactions(self, lane: Lane, frame: Frame) -> None:
         """Sum up each new transaction of a frame and pair it."""
-        first, row = _new_from(frame, lane)
+        first, row = new_from(frame, lane)
         if first == len(frame.own):
             return
         chosen, counts = self._judged_rows(frame, row)
         before = lane.open.judged if lane.open is not None else 0
-        places = _places(counts, first, before)
-        totals = _sums(mixed(row_identities(frame, self._ids)[chosen] + (places + np.uint64(1)) * _PLACE), counts)
+        places = places_of(counts, first, before)
+        totals = sums(mixed(row_identities(frame, self._ids)[chosen] + (places + np.uint64(1)) * _PLACE), counts)
         bounds = np.concatenate(([0], np.cumsum(counts)))
-        self._pair(lane, frame, first, chosen, counts.tolist(), totals.tolist(), bounds.tolist())
+        if first == 0 and isinstance(chosen, slice) and self._plain(lane, frame):
+            sources = frame.source.tolist()
+            batch = Batch(frame, None, sources, totals.tolist(), counts.tolist(), bounds.tolist())
+            self._match_all(lane, frame.side, batch)
+        else:
+            self._pair(lane, frame, first, chosen, counts.tolist(), totals.tolist(), bounds.tolist())
         if frame.side is Side.TARGET:
             ended = ((frame.flags & ENDED) != 0) & ((frame.flags & FOREIGN) == 0)
             if ended.any():
@@ -342,7 +314,7 @@ class Join:
         return np.flatnonzero(keep), np.bincount(owner[keep], minlength=len(frame.own))
 
     def _pair(
-        self, lane: _Lane, frame: Frame, first: int, chosen: Any, counts: list[int], totals: list[int],
+        self, lane: Lane, frame: Frame, first: int, chosen: Any, counts: list[int], totals: list[int],
         bounds: list[int],
     ) -> None:  # fmt: skip
         """Hand each transaction on, whole ones directly."""
@@ -365,7 +337,7 @@ class Join:
             else:
                 self._match(lane, frame.side, transaction)
 
-    def _continue(self, lane: _Lane, piece: Transaction, seen: int) -> Transaction | None:
+    def _continue(self, lane: Lane, piece: Transaction, seen: int) -> Transaction | None:
         """Add a piece to the transaction that is open; return it once it has ended."""
         merged = piece
         if lane.open is not None and lane.open.own == piece.own:
@@ -376,25 +348,43 @@ class Join:
                 pieces=(*before.pieces, *piece.pieces),
             )
         ended = bool(piece.flags & ENDED)
-        lane.open = None if ended else _Open(piece.own, seen, merged.changes, merged.total, merged.pieces)
+        lane.open = None if ended else Open(piece.own, seen, merged.changes, merged.total, merged.pieces)
         return merged if ended else None
 
-    def _match(self, lane: _Lane, side: Side, transaction: Transaction) -> None:
+    def _match(self, lane: Lane, side: Side, transaction: Transaction) -> None:
         """Pair a whole transaction with its other side, or let it wait."""
-        source = transaction.source
         if not transaction.changes:
-            lane.last = max(lane.last, source)
+            lane.last = max(lane.last, transaction.source)
             return
-        if source <= lane.last and side is Side.TARGET:
+        if transaction.source <= lane.last and side is Side.TARGET:
             self._suspects += order_violated(transaction, self._ids)
-        lane.last = max(lane.last, source)
+        self._match_all(lane, side, Batch.of(transaction))
+
+    def _plain(self, lane: Lane, frame: Frame) -> bool:
+        """Say whether a frame holds only whole, replicated, new transactions in order, each with rows to judge."""
+        return bool(
+            lane.open is None
+            and ((frame.flags & (ENDED | FOREIGN)) == ENDED).all()
+            and frame.source[0] > max(self.resolved, lane.last)
+            and (frame.source[1:] > frame.source[:-1]).all()
+            and frame.rows.all()
+        )
+
+    def _match_all(self, lane: Lane, side: Side, batch: Batch) -> None:
+        """Pair whole transactions with their other side, or let them wait."""
+        mine, pop = lane.pending, self._lanes[side.other].pending.pop
+        totals, changes = batch.totals, batch.changes
+        for number, source in enumerate(batch.sources):
+            other = pop(source, None)
+            if other is None:
+                mine[source] = (batch, number)
+                continue
+            theirs, place = other
+            if theirs.totals[place] != totals[number] or theirs.changes[place] != changes[number]:
+                self._differ(side, batch.transaction(number), theirs.transaction(place))
+        lane.last = max(lane.last, batch.sources[-1])
         if side is Side.SOURCE:
-            self._uncounted.append(transaction)
-        other = self._lanes[side.other].pending.pop(source, None)
-        if other is None:
-            lane.pending[source] = transaction
-        elif other.total != transaction.total or other.changes != transaction.changes:
-            self._differ(side, transaction, other)
+            self._uncounted.append(batch)
 
     def _late(self, transaction: Transaction, side: Side) -> None:
         """Tell a harmless repetition from a transaction that came after its turn."""
@@ -404,7 +394,7 @@ class Join:
 
     # --- judging ------------------------------------------------------------------------------------------------
 
-    def _judge(self, side: Side, lane: _Lane, passed: int) -> None:
+    def _judge(self, side: Side, lane: Lane, passed: int) -> None:
         """Judge the transactions of one side that the other side has passed without showing them."""
         due = []
         for lsn in lane.pending:
@@ -412,7 +402,8 @@ class Join:
                 break
             due.append(lsn)
         for lsn in due:
-            transaction = lane.pending.pop(lsn)
+            batch, number = lane.pending.pop(lsn)
+            transaction = batch.transaction(number)
             if self._expected(transaction, side.other):
                 source, target = (transaction, None) if side is Side.SOURCE else (None, transaction)
                 self._suspect(compare_transactions(source, target, self._ids), transaction)
@@ -424,7 +415,7 @@ class Join:
         if transaction.flags & FORCED:
             return True
         rates = self._lanes[side].rates
-        rate = min((r for i, (_, r) in enumerate(rates) if _holds(rates, i, transaction.source)), default=0.0)
+        rate = min((r for i, (_, r) in enumerate(rates) if holds(rates, i, transaction.source)), default=0.0)
         return rate >= 1 or share_of(transaction.committed, self._seed) < threshold_of(rate)
 
     def _differ(self, side: Side, mine: Transaction, other: Transaction) -> None:
@@ -453,69 +444,34 @@ class Join:
             self._origins.popleft()
 
     def _count_transactions(self, through: int) -> None:
-        """Count the source transactions up to a position; rows are counted by runs of one frame, not one by one."""
-        runs: list[tuple[Frame, Any]] = []
-        while self._uncounted and self._uncounted[0].source <= through:
-            transaction = self._uncounted.popleft()
-            if transaction.source in self._unjudged:
-                self._unjudged.discard(transaction.source)
+        """Count the source transactions up to a position, those of one frame together."""
+        for batch, first, past_last in self._passed(through):
+            judged = [n for n in range(first, past_last) if batch.sources[n] not in self._unjudged]
+            if len(judged) == past_last - first:
+                self._add(batch, first, past_last)
                 continue
-            self.tallies.transactions += 1
-            self.tallies.changes += transaction.changes
-            for frame, rows in transaction.pieces:
-                if runs and runs[-1][0] is frame and isinstance(rows, slice) and runs[-1][1].stop == rows.start:
-                    runs[-1] = (frame, slice(runs[-1][1].start, rows.stop))
-                else:
-                    runs.append((frame, rows))
-        tables = self.tallies.tables
-        for frame, rows in runs:
-            counts = np.bincount(frame.table[rows], minlength=len(frame.tables)).tolist()
-            for entry, count in zip(frame.tables, counts, strict=True):
-                if count:
-                    tables[entry.name] = tables.get(entry.name, 0) + count
+            for number in judged:
+                self._add(batch, number, number + 1)
+            self._unjudged.difference_update(batch.sources[first:past_last])
 
+    def _add(self, batch: Batch, first: int, past_last: int) -> None:
+        self.tallies.transactions += past_last - first
+        self.tallies.changes += batch.bounds[past_last] - batch.bounds[first]
+        self.tallies.add(*batch.rows(first, past_last))
 
-def _first(pending: Mapping[int, Any]) -> list[int]:
-    return [next(iter(pending))] if pending else []
+    def _skip_count(self, through: int) -> None:
+        """Leave the transactions up to a position out of the tallies."""
+        for _ in self._passed(through):
+            pass
 
-
-def _first_origin(frame: Frame, less: int = 0) -> int | None:
-    """Give the first source position that a target frame names, or `None`."""
-    origins = frame.source[(frame.flags & FOREIGN) == 0]
-    return int(origins[0]) - less if len(origins) else None
-
-
-def _new_from(frame: Frame, lane: _Lane) -> tuple[int, int]:
-    """Find the first transaction of a frame, and the first row, that this lane has not seen."""
-    covered = lane.covered
-    if covered is None or frame.start == covered:
-        return 0, 0
-    first = int(np.searchsorted(frame.own, covered.position))
-    row = int(frame.rows[:first].sum())
-    if first < len(frame.own) and lane.open is not None and int(frame.own[first]) == lane.open.own:
-        row += min(max(lane.open.seen - int(frame.skipped[first]), 0), int(frame.rows[first]))
-    return first, row
-
-
-def _places(counts: Array, first: int, before: int) -> Array:
-    """Number the rows of each transaction; the first one goes on after the rows that came `before`."""
-    total = int(counts.sum())
-    starts = np.cumsum(counts) - counts
-    places = np.arange(total) - np.repeat(starts, counts)
-    places[: int(counts[first])] += before
-    unsigned: Array = places.astype("u8")
-    return unsigned
-
-
-def _sums(hashes: Array, counts: Array) -> Array:
-    """Add up the hashes of each transaction, modulo 2**64; one without rows sums to nothing."""
-    ends = np.concatenate((np.zeros(1, "u8"), np.cumsum(hashes, dtype="u8")))
-    stops = np.cumsum(counts)
-    sums: Array = ends[stops] - ends[stops - counts]
-    return sums
-
-
-def _holds(rates: list[tuple[int, float]], number: int, position: int) -> bool:
-    """Say whether a rate may have held at a position; at a change both do."""
-    after = number == 0 or rates[number][0] <= position
-    return after and (number + 1 == len(rates) or position <= rates[number + 1][0])
+    def _passed(self, through: int) -> Iterator[tuple[Batch, int, int]]:
+        """Take the uncounted transactions up to a position, by batches."""
+        while self._uncounted:
+            batch = self._uncounted[0]
+            first = batch.counted
+            batch.counted = bisect.bisect_right(batch.sources, through, first)
+            if batch.counted > first:
+                yield batch, first, batch.counted
+            if batch.counted < len(batch.sources):
+                return
+            self._uncounted.popleft()

@@ -105,8 +105,8 @@ def encode(frame: Frame) -> bytes:
     tables = json.dumps([list(t) for t in frame.tables], separators=(",", ":")).encode() if frame.tables else b""
     header = _HEADER.pack(
         MAGIC, frame.side is Side.TARGET, 0, frame.subscription, frame.partition, frame.generation, len(frame.key),
-        len(frame.own), len(tables), len(frame.keys), frame.epoch, frame.sequence, frame.rate, frame.start.position, frame.start.rows,
-        frame.end.rows, frame.end.position, frame.watermark, frame.emitted_us,
+        len(frame.own), len(tables), len(frame.keys), frame.epoch, frame.sequence, frame.rate, frame.start.position,
+        frame.start.rows, frame.end.rows, frame.end.position, frame.watermark, frame.emitted_us,
     )  # fmt: skip
     parts = [header, tables]
     parts += [getattr(frame, name).astype(kind, copy=False).tobytes() for name, kind in (*_TXN_COLUMNS, *_ROW_COLUMNS)]
@@ -125,8 +125,10 @@ def decode(payload: bytes) -> Frame:
         raise PoisonFrame(f"{len(payload)} bytes that do not begin as a frame")
     if zlib.crc32(memoryview(payload)[: -_CRC.size]) != _CRC.unpack_from(payload, len(payload) - _CRC.size)[0]:
         raise PoisonFrame("checksum does not agree")
-    (_, is_target, _, subscription, partition, generation, rows, transactions, tables_size, keys_size, epoch, sequence,
-     rate, from_position, from_rows, to_rows, to_position, watermark, emitted_us) = _HEADER.unpack_from(payload)  # fmt: skip
+    (
+        _, is_target, _, subscription, partition, generation, rows, transactions, tables_size, keys_size, epoch,
+        sequence, rate, from_position, from_rows, to_rows, to_position, watermark, emitted_us,
+    ) = _HEADER.unpack_from(payload)  # fmt: skip
     offset = _HEADER.size + tables_size
     width = sum(np.dtype(kind).itemsize for _, kind in _ROW_COLUMNS) * rows
     width += sum(np.dtype(kind).itemsize for _, kind in _TXN_COLUMNS) * transactions
