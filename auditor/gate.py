@@ -1,6 +1,7 @@
 """The gate process: evidence in, verdict out, again and again; it serves what it decided last and nothing older.
 
-It holds no connection to a database and no part of the core, so it outlives both and says so.
+It decides from the records alone, so it outlives databases, samplers and the core, and says so. Beside that it holds
+our slots to their WAL budget, as the supervisor does: whichever of the two is alive protects the user's disk.
 """
 
 import asyncio
@@ -11,8 +12,10 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 from aiohttp import web
 
@@ -21,7 +24,9 @@ from auditor.board import Board, BoardKeeper
 from auditor.evidence import Expected, FindingsReader, expected_of, fold, fold_findings, source_mark
 from auditor.metrics import Exporter, View
 from auditor.records import Records, open_records
-from auditor.settings import Settings
+from auditor.settings import Settings, Side
+from auditor.wal_budget import enforcer
+from auditor.watchers import BudgetWatch
 from comparators.errors import SettingInvalid
 from comparators.findings import Finding
 from orchestrator.policy import Dwell, Limits, Verdict, decide, verdict_json
@@ -163,6 +168,13 @@ class Gate:
             return False
         return True
 
+    def evidence(self) -> Evidence:
+        return self._snapshot.evidence
+
+    def note(self, items: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write records of the gate's own."""
+        self._keeper.put(items)
+
     # What the process does.
 
     async def run(self) -> None:
@@ -272,8 +284,11 @@ async def _serve(settings: Settings) -> None:
         api.build(gate, show_keys=settings.evidence.keys == "clear"), access_log=None, shutdown_timeout=1.0
     )
     try:
-        await listen(runner, settings)
-        await ended
+        with ExitStack() as budgets:
+            await listen(runner, settings)
+            for side in Side:
+                budgets.enter_context(BudgetWatch(settings, side, enforcer(gate.note, gate.evidence)))
+            await ended
     except asyncio.CancelledError:
         log.info("the gate stops")
     finally:

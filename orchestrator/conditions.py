@@ -398,7 +398,7 @@ def _stopped(subscription: SubscriptionSeen) -> str | None:
     return subscription.error
 
 
-PREPARE_AGAIN = ("auditor prepare", "auditor gate check --wait")
+PREPARE_AGAIN = ("auditor prepare --new-baseline", "auditor gate check --wait")
 LOOK = ("auditor status",)
 CONDITIONS = (
     Condition(
