@@ -1,0 +1,86 @@
+"""The demo's world in the hands of a test: wait for the gate, inject, wait for what the fault promises."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from auditor.demo.faults import find
+from auditor.demo.stage import Harm
+from auditor.demo.summary import Injected, Judged, judge, unix
+from auditor.demo.watch import Watch
+from auditor.demo.world import Plan, World
+from tests.helpers import wait_for
+
+
+class Stand:
+    """A spectator who may inject faults one after the other."""
+
+    def __init__(self, world: World, watch: Watch) -> None:
+        self.world, self.watch = world, watch
+
+    def wait_verdict(self, verdict: str, seconds: float = 60) -> None:
+        """Wait until the gate says it; the message of a failure has the gate's reasons."""
+        wait_for(lambda: Said(self.watch, verdict), seconds, f"the verdict {verdict}")
+
+    def inject(self, name: str) -> Injected:
+        """Inject a fault, and let what passes last for its time."""
+        fault, variant = find(name)
+        harm = fault.inject(self.world.stage, variant)
+        if harm.heal is not None:
+            time.sleep(fault.hold_seconds)
+            harm.heal()
+        return Injected(fault, variant, harm)
+
+    def found(self, harm: Harm) -> list[Mapping[str, Any]]:
+        """List the findings that this harm, or anything after it, has caused."""
+        return [finding for finding in self.watch.picture.findings if unix(finding["first_seen"]) >= harm.at - 0.5]
+
+    def since(self, injected: Injected) -> Judged:
+        """Judge as the demo does, but by what came after the fault: earlier ones may have left their mark."""
+        picture = self.watch.picture
+        seen = type(picture)(picture.verdict, picture.figures, tuple(self.found(injected.harm)))
+        return judge(injected, seen, self.watch.turns)
+
+    def drained(self) -> tuple[int, int]:
+        """Wait until everything sampled is resolved after the load has ended; return (sampled, matched)."""
+        before = [-1]
+
+        def still() -> bool:
+            now = self.watch.picture.figures.sampled or 0
+            same, before[0] = now == before[0], now
+            time.sleep(0.5)
+            return same
+
+        wait_for(still, 30, "the audit to resolve everything")
+        figures = self.watch.picture.figures
+        return figures.sampled or 0, figures.matched or 0
+
+
+class Said:
+    """Whether the gate says a verdict, with its reasons for a failing test's message."""
+
+    def __init__(self, watch: Watch, verdict: str) -> None:
+        self._said = watch.picture.verdict
+        self._true = bool(self._said["verdict"] == verdict)
+
+    def __bool__(self) -> bool:
+        return self._true
+
+    def __repr__(self) -> str:
+        return f"{self._said['verdict']} because {self._said['reasons']}"
+
+
+@contextmanager
+def stand(plan: Plan | None = None, *, load: bool = True) -> Iterator[Stand]:
+    """Start everything, and a spectator with it."""
+    with World(plan or Plan(), lambda text: None) as world:
+        url = f"{world.url}/v1/migrations/{world.settings.migration}"
+        watch = Watch(url, world.records, lambda: world.workload.committed)
+        watch.start()
+        try:
+            if load:
+                world.workload.start()
+            yield Stand(world, watch)
+        finally:
+            watch.stop()

@@ -1,0 +1,33 @@
+"""Damage on the target, row by row: each kind is found, names its table and columns, and nothing else is accused."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from auditor.demo.damage import CHANGES
+from auditor.demo.faults import FAULTS
+from tests.fault.shows import Stand, stand
+from tests.fault.times import keep
+from tests.helpers import wait_for
+
+DAMAGE = [name for name, fault in FAULTS.items() if fault.expected and name != "changed-column"]
+EACH = [*DAMAGE, *(f"changed-column:{variant}" for variant in CHANGES)]
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def spectator() -> Iterator[Stand]:
+    with stand() as opened:
+        opened.wait_verdict("PASS")
+        yield opened
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_damage_is_found_where_it_was_done(spectator: Stand, name: str):
+    injected = spectator.inject(name)
+    wait_for(lambda: spectator.since(injected).as_expected, 30, f"{name} to be found as expected")
+    judged = spectator.since(injected)
+    keep(
+        name, kind=", ".join(injected.fault.expected), verdict=injected.fault.verdict,
+        milliseconds=judged.detected_after_ms,
+    )  # fmt: skip

@@ -1,0 +1,123 @@
+"""`auditor demo` from outside: the promised JSON and exit code, and nothing left behind, however it ends."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from auditor.demo import world
+from auditor.demo.faults import FAULTS
+from auditor.servers import ServerFailed
+from auditor.servers.processes import descendants
+from tests.helpers import wait_for
+
+pytestmark = pytest.mark.timeout(240)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def begin(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """Start the demo with a temporary folder of its own, which must be empty again at the end."""
+    folder.chmod(0o755)
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "auditor", "demo", *options]
+    return subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def gone(pids: list[int]) -> bool:
+    """Say whether none of the processes is there any more, but for zombies that nobody has collected."""
+    return not any(alive(pid) for pid in pids)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def read_until(stream: IO[str] | None, word: str) -> None:
+    assert stream is not None
+    for line in stream:
+        if word in line:
+            return
+    raise AssertionError(f"the demo ended before it said {word!r}")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A temporary folder that the servers' own account can pass through."""
+    path = Path(tempfile.mkdtemp(prefix="demo-test-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def test_a_clean_run_passes(folder: Path):
+    process = begin(folder, "--seconds", "12", "--json")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    said = json.loads(out.splitlines()[-1])
+    assert said["verdict"] == "PASS"
+    assert said["findings"] == []
+    assert said["fault"] is None
+    assert said["transactions"]["sampled"] == said["transactions"]["matched"] > 300
+    assert list(folder.iterdir()) == []
+
+
+def test_a_fault_is_found_and_fails(folder: Path):
+    process = begin(folder, "--seconds", "12", "--inject", "changed-column", "--json")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == FAULTS["changed-column"].expected_exit, err
+    said = json.loads(out.splitlines()[-1])
+    assert said["fault"]["found_as_expected"], said
+    (finding,) = said["findings"]
+    assert finding["table"] == "public.products"
+    assert finding["source_position"]
+    assert finding["target_position"]
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_cut_short_leaves_nothing_behind(folder: Path, number: signal.Signals):
+    process = begin(folder, "--seconds", "100", "--json")
+    read_until(process.stderr, "under load")
+    below = descendants(process.pid)
+    assert len(below) > 5
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (3 if number != signal.SIGKILL else -9), err
+    wait_for(lambda: gone(below), 30, "every process to be gone")
+    wait_for(lambda: list(folder.iterdir()) == [], 30, "every file to be gone")
+
+
+@pytest.mark.parametrize("step", ["_prepare", "_run", "_configure"])
+def test_a_step_that_fails_leaves_nothing_behind(folder: Path, step: str, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise ServerFailed("no")
+
+    monkeypatch.setattr(world.World, step, fail)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    folder.chmod(0o755)
+    before = set(descendants(os.getpid()))
+    with pytest.raises(ServerFailed), world.World(world.Plan(), lambda text: None):
+        raise AssertionError("it must not start")
+    assert list(folder.iterdir()) == []
+    assert gone([one for one in descendants(os.getpid()) if one not in before])
+
+
+def test_an_unknown_fault_is_a_usage_error():
+    done = subprocess.run(
+        [sys.executable, "-m", "auditor", "demo", "--inject", "nonsense"], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "nonsense" in done.stderr
