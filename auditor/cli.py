@@ -102,6 +102,8 @@ def _run(words: list[str]) -> int:
     if not hasattr(args, "run"):
         parser.print_help(sys.stderr)
         return Exit.USAGE
+    if getattr(args, "no_color", False):
+        os.environ["NO_COLOR"] = "1"  # what every library that colours looks at
     return int(args.run(args))
 
 

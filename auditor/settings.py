@@ -101,7 +101,7 @@ class KafkaSettings:
     """Partitions of the changes topic; two keep two cores busy and the join small. Fixed once the topic exists."""
     replication_factor: int = 1
     """Copies of each partition; 1 works everywhere, production takes 3."""
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Security settings by their kafka-python names; secrets as references. Clients take `client_options()`."""
 
     def client_options(self) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class GateSettings:
 
     listen: str = "127.0.0.1:8432"
     """`host:port` of the HTTP service; loopback, as it has no log-in of its own."""
-    limits: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Limits that differ from the default, by the name of their condition."""
     dwell_seconds: float = 10
     """Seconds for which every condition must hold before PASS, so that a lucky moment opens nothing."""

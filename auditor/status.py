@@ -63,9 +63,10 @@ def screen(status: Mapping[str, Any]) -> str:
     lines += [f"  {reason}" for reason in status["reasons"]]
     lines += ["", "processes"]
     lines += [f"  {one['name']:<15} {_process_words(one)}" for one in status["processes"]]
+    lines += [""]
     for title in ("positions", "lag", "findings"):
-        lines += ["", title]
-        lines += [f"  {name.replace('_', ' '):<15} {_known(value)}" for name, value in status[title].items()]
+        parts = (f"{name.replace('_', ' ')} {_known(value)}" for name, value in status[title].items())
+        lines += [f"{title:<10} {', '.join(parts)}"]
     return "\n".join([*lines, "", "next", *(f"  {step}" for step in status["next_steps"])])
 
 

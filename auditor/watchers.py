@@ -155,9 +155,19 @@ class ReadyWatch(Watcher):
 
 
 def enforce_budget_of(settings: Settings, side: Side) -> None:
-    """Hold our slot on one side to the budget."""
+    """Hold our slot on one side to the budget, on a connection of its own: the sampler's may be what hangs."""
+    from samplers.connections import connect
     from samplers.slots import enforce_budget
 
     names = settings.names
     slot = names.source_slot if side is Side.SOURCE else names.target_slot
-    enforce_budget(settings.side(side).conninfo(), slot, settings.wal_budget_bytes)
+    with connect(settings.side(side).conninfo(), application_name="auditor budget") as connection:
+        lost = enforce_budget(connection, slot, settings.wal_budget_bytes)
+    if lost is not None:
+        about = {"action": "slot-dropped", "side": str(side), "slot": slot, "retained_bytes": lost.retained_bytes}
+        log.error(
+            "the slot %s held back more WAL than wal_budget_bytes and was dropped; "
+            "auditor prepare --new-baseline starts the audit anew",
+            slot,
+            extra=about | {"budget_bytes": settings.wal_budget_bytes},
+        )
