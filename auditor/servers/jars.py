@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from auditor.servers.processes import LOG_TAIL_LINES, ServerFailed
@@ -56,6 +57,7 @@ def _fetch(folder: Path) -> None:
     """Fetch so that the folder is there only when it is complete."""
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
+    print("fetching Kafka's jars with Maven (45 MB)", file=sys.stderr, flush=True)
     command = [find_program("mvn"), "--batch-mode", "--quiet", "--file", str(POM), "dependency:copy-dependencies"]
     command += ["-DincludeScope=runtime", f"-DoutputDirectory={part}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=FETCH_SECONDS)
@@ -65,5 +67,14 @@ def _fetch(folder: Path) -> None:
     part.rename(folder)
 
 
-if __name__ == "__main__":
-    print(kafka_jars())
+def main() -> int:
+    """Fetch the jars where they are missing; exit status 4 with the reason when that fails."""
+    try:
+        print(f"Kafka's jars: {kafka_jars()}")
+    except NotInstalled as missing:
+        print(f"{missing}: {missing.hint}", file=sys.stderr)
+        return 4
+    except ServerFailed as failure:
+        print(failure, file=sys.stderr)
+        return 4
+    return 0

@@ -1,0 +1,80 @@
+"""What ships for containers is checked as far as that goes without an engine to run it."""
+
+import json
+import re
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from auditor import settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+VENDORED = "check_jsonschema/builtin_schemas/vendor/compose-spec.json"  # the package is here for its file, not to run
+SCHEMA = json.loads(Path(str(distribution("check-jsonschema").locate_file(VENDORED))).read_text())
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def test_it_follows_the_compose_specification():
+    jsonschema.validate(COMPOSE, SCHEMA)
+
+
+@pytest.mark.parametrize("wrong", [{"services": {"a": {"imagge": "x"}}}, {"services": {"a": {"ports": "80"}}}])
+def test_the_schema_would_notice_a_mistake(wrong):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, SCHEMA)
+
+
+def test_both_servers_can_replicate_logically():
+    assert ["postgres:16", "postgres:18"] == [SERVICES[side]["image"] for side in ("source", "target")]
+    for side in ("source", "target"):
+        assert "wal_level=logical" in SERVICES[side]["command"]
+
+
+def test_the_broker_is_the_version_that_tests_run_on():
+    pinned = re.search(r"kafka_2\.13</artifactId>\s*<version>(.*?)<", (ROOT / "auditor/servers/pom.xml").read_text())
+    assert pinned is not None
+    assert f"apache/kafka:{pinned[1]}" == SERVICES["kafka"]["image"]
+
+
+def test_nothing_is_published_beyond_the_host_and_no_password_is_written_down():
+    for name, service in SERVICES.items():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        for variable, value in service.get("environment", {}).items():
+            assert "PASSWORD" not in variable or value.startswith("${"), (name, variable)
+
+
+def test_every_volume_and_every_mounted_file_is_there():
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (ROOT / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"]
+
+
+def test_the_auditors_configuration_is_valid_and_names_these_services():
+    found = settings.load(ROOT / "deploy/compose.yaml")
+    assert found.transport is not None
+    assert found.transport.bootstrap == ("kafka:9092",)
+    assert ["host=source", "host=target"] == [side.dsn.split()[0] for side in (found.source, found.target)]
+    published = SERVICES["auditor"]["ports"][0].rsplit(":")[-1]
+    assert int(published) == found.gate.port
+    volumes = [volume.split(":")[1] for volume in SERVICES["auditor"]["volumes"]]
+    assert str(found.state_dir) in volumes
+    assert {found.source.password, found.target.password}.isdisjoint({None})
+
+
+def test_what_the_image_is_built_from_is_let_in():
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
+    wanted = {path.split("/")[0] for group in copied for path in group.split()}
+    assert wanted == let_in
+    assert all((ROOT / path).exists() for path in wanted)
+
+
+def test_the_image_does_not_run_as_root():
+    assert "USER auditor" in DOCKERFILE
