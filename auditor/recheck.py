@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import psycopg
-
 from auditor.peers import Peers
 from auditor.records import Records
 from auditor.scoping import ScopeKeeper
@@ -19,6 +17,7 @@ from auditor.settings import Settings
 from comparators.errors import AuditorError, NotReady
 from samplers.connections import connect
 from samplers.progress import ApplyWatch
+from samplers.rows import Session
 from samplers.settle import Outcome, Settlement, settle_keys, settle_table
 
 log = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class Rechecker:
                 log.warning("recheck: %s", error, extra={"action": "recheck-interrupted"})
                 stop.wait(0.5)
 
-    def _round(self, source: psycopg.Connection, target: psycopg.Connection, stop: threading.Event) -> None:
+    def _round(self, source: Session, target: Session, stop: threading.Event) -> None:
         """Take in what changed and look at the one finding that is due longest."""
         now = time.time()
         self._take(self._peers.refresh(), now)
@@ -103,7 +102,7 @@ class Rechecker:
             elif settled["state"] == "confirmed":
                 self._due.setdefault(identity, now + CONFIRMED_AGAIN_SECONDS)
 
-    def _look(self, finding: Record, source: psycopg.Connection, target: psycopg.Connection) -> Settlement:
+    def _look(self, finding: Record, source: Session, target: Session) -> Settlement:
         table = self._scope.now().tables.get(str(finding["table"]))
         if table is None:
             raise NotReady("the table is not audited any more")

@@ -14,6 +14,8 @@ _NO_EQUALITY = frozenset({"json", "xml", "point", "polygon", "path", "line", "ls
 """Types that `=` does not compare as texts are compared, or not at all."""
 
 Text = bytes | None
+Session = Connection
+"""A database session, for those who only carry one from opening to reading."""
 
 
 @dataclass(frozen=True, slots=True)
