@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,17 +97,26 @@ def _holds(folder: Path, major: int) -> bool:
 
 def _for_everybody(folder: Path) -> Path:
     """Return a folder that an unprivileged account can run programs from: a copy where a parent folder is closed."""
-    install = folder.parent
     if _open_to_all(folder):
         return folder
-    key = f"{importlib.metadata.version(WHEEL)}-{hashlib.sha256(bytes(install)).hexdigest()[:8]}-{os.getuid()}"
-    copy = SHARED_CACHE / f"auditor-postgresql-{key}" / install.name
-    _own_folder(copy.parent)
-    with (copy.parent / "lock").open("w") as lock:
+    root = _wheel_root()
+    if root is None or root not in folder.parents:
+        raise NotInstalled(f"{folder} is closed to other users, and PostgreSQL refuses root", hint=f"chmod o+x {folder}")
+    return copy_of_wheel(root) / folder.relative_to(root)
+
+
+def copy_of_wheel(root: Path, cache: Path = SHARED_CACHE) -> Path:
+    """Return a copy of the wheel's package that everybody can read, made when it is first needed."""
+    key = f"{importlib.metadata.version(WHEEL)}-{hashlib.sha256(bytes(root)).hexdigest()[:8]}-{os.getuid()}"
+    folder = cache / f"auditor-postgresql-{key}"
+    _own_folder(folder)
+    whole = folder / "whole"
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not copy.exists():
-            _copy_whole(install, copy)
-    return copy / "bin"
+        if not whole.exists():
+            # the programs find the second folder's libraries by its place beside the first
+            _copy_whole([root, root.with_name(f"{root.name}.libs")], whole)
+    return whole / root.name
 
 
 def _open_to_all(folder: Path) -> bool:
@@ -122,12 +132,14 @@ def _own_folder(folder: Path) -> None:
     folder.chmod(0o755)
 
 
-def _copy_whole(source: Path, target: Path) -> None:
-    """Copy so that `target` is there only when it is complete."""
+def _copy_whole(sources: Sequence[Path], target: Path) -> None:
+    """Copy folders into a new one so that `target` is there only when it is complete."""
     part = target.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source, part, symlinks=True)
+    for source in filter(Path.exists, sources):
+        shutil.copytree(source, part / source.name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (part, *part.rglob("*")):
         if not path.is_symlink():
-            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or path.stat().st_mode & 0o100 else 0o444))
+            runs = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+            path.chmod(path.stat().st_mode | (0o555 if runs else 0o444))
     part.rename(target)

