@@ -109,7 +109,7 @@ def _process(name: str, records: Records, now: float) -> dict[str, Any]:
 def _process_words(process: Mapping[str, Any]) -> str:
     age = process["age_seconds"]
     words = "not started" if age is None else f"{'alive' if process['alive'] else 'silent'}, heard from {age:.1f} s ago"
-    words += f", restarted {process['restarts']} times" if process["restarts"] else ""
+    words += f", restarts: {process['restarts']}" if process["restarts"] else ""
     words += f", last end: {process['last_exit']}" if process["last_exit"] else ""
     return words + (f"; {process['error']}" if process["error"] else "")
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from auditor.settings import Settings, Side
+from auditor.status import read_records
 from comparators.errors import AuditorError, NeedsOperator
 
 if TYPE_CHECKING:
@@ -155,19 +156,13 @@ class ReadyWatch(Watcher):
 
 
 def enforce_budget_of(settings: Settings, side: Side) -> None:
-    """Hold our slot on one side to the budget, on a connection of its own: the sampler's may be what hangs."""
-    from samplers.connections import connect
-    from samplers.slots import enforce_budget
+    """Hold our slot on one side to the budget; if it had to go, record the interval that nobody audits now."""
+    from auditor.evidence import expected_of, fold
+    from auditor.records import open_records
+    from auditor.wal_budget import enforcer
 
-    names = settings.names
-    slot = names.source_slot if side is Side.SOURCE else names.target_slot
-    with connect(settings.side(side).conninfo(), application_name="auditor budget") as connection:
-        lost = enforce_budget(connection, slot, settings.wal_budget_bytes)
-    if lost is not None:
-        about = {"action": "slot-dropped", "side": str(side), "slot": slot, "retained_bytes": lost.retained_bytes}
-        log.error(
-            "the slot %s held back more WAL than wal_budget_bytes and was dropped; "
-            "auditor prepare --new-baseline starts the audit anew",
-            slot,
-            extra=about | {"budget_bytes": settings.wal_budget_bytes},
-        )
+    def tell(gaps: Mapping[str, Mapping[str, Any]]) -> None:
+        with closing(open_records(settings)) as records:
+            records.put(gaps)
+
+    enforcer(tell, lambda: fold(read_records(settings), time.time(), expected_of(settings)))(settings, side)

@@ -7,7 +7,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from auditor.dsn import add_password, has_password, redact_dsn
 
-SECRETS = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=("Cs",)), min_size=1)
+SECRETS = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 MARKED = SECRETS.map(lambda text: f"hunter2{text}")
 
 

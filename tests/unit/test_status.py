@@ -61,4 +61,4 @@ def test_a_dead_process_is_told_with_its_last_end(settings):
     status = status_of(settings, records, NOW)
     core = next(process for process in status["processes"] if process["name"] == "core")
     assert (core["alive"], core["restarts"], core["last_exit"]) == (False, 3, "killed by SIGKILL")
-    assert "silent, heard from 60.0 s ago, restarted 3 times, last end: killed by SIGKILL" in screen(status)
+    assert "silent, heard from 60.0 s ago, restarts: 3, last end: killed by SIGKILL" in screen(status)
