@@ -101,7 +101,7 @@ def _for_everybody(folder: Path) -> Path:
         return folder
     root = _wheel_root()
     if root is None or root not in folder.parents:
-        raise NotInstalled(f"{folder} is closed to other users, and PostgreSQL refuses root", hint=f"chmod o+x {folder}")
+        raise NotInstalled(f"{folder} is closed to the account {UNPRIVILEGED}", hint="open it, or run without root")
     return copy_of_wheel(root) / folder.relative_to(root)
 
 
