@@ -27,6 +27,8 @@ def configure(process: str, style: str = "text", stream: TextIO | None = None, *
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines(process) if style == "json" else TextLines(process, tracebacks=debug))
+    if not debug:
+        handler.addFilter(_no_service_chatter)
     handler.addFilter(RateLimit())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -94,6 +96,11 @@ class RateLimit(logging.Filter):
         if left_out:
             record.left_out = left_out
         return True
+
+
+def _no_service_chatter(record: logging.LogRecord) -> bool:
+    """Leave out "[^App]: Starting...": faust's services log under the module of their class, which may be ours."""
+    return record.levelno >= logging.WARNING or not record.getMessage().startswith("[^")
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:

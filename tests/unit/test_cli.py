@@ -1,5 +1,6 @@
 """The command line: every error is one line with a hint, every exit code means what scripts rely on."""
 
+import io
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ import pytest
 
 from auditor.cli import NOT_BUILT_YET, build_parser, exit_code, main
 from auditor.commands import status
-from auditor.log import JsonLines, RateLimit, TextLines
+from auditor.log import JsonLines, RateLimit, TextLines, configure
 from comparators.errors import (
     Defect,
     NotComparable,
@@ -254,3 +255,19 @@ def test_a_library_says_the_same_thing_once_in_a_while():
     again = record("lost %s", "a", name="aiokafka.conn")
     assert limit.filter(again)
     assert again.left_out == 2
+
+
+def test_a_log_of_a_process_holds_our_lines_and_not_the_services_of_a_library():
+    out = io.StringIO()
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        configure("core", stream=out)
+        logging.getLogger("auditor.stream").info("[^CoreApp]: Starting...")
+        logging.getLogger("auditor.stream").warning("[^CoreApp]: late")
+        logging.getLogger("auditor.stream").info("begins")
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+        logging.captureWarnings(False)
+    assert [line.partition(" core: ")[2] for line in out.getvalue().splitlines()] == ["[^CoreApp]: late", "begins"]
