@@ -12,8 +12,8 @@ from comparators.errors import SettingInvalid
 Inject = Callable[[Stage, str], Harm]
 EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 PERSON = 4
-OUTAGE_LIMITS: Mapping[str, float] = {"in-window-share": 0.3}
-"""An outage of seconds leaves its mark on the last minute's share, which a short demo cannot wait for."""
+OUTAGE_LIMITS: Mapping[str, float] = {"in-window-share": 0.05, "lag-ms": 5000.0}
+"""An outage of seconds leaves its mark on the statistics of the last minute, which a short demo cannot wait for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,10 @@ COMMON = {
     "fsync": "off",  # the servers do not outlive the demo
 }
 SOURCE = {**COMMON, "track_commit_timestamp": "on"}  # tells an injected fault whether it was sampled
-RELAXED: Mapping[str, float] = {"in-window-share": 0.8, "lag-ms": 500.0, "lag-bytes": 64 << 20}
-"""Two servers, load, auditor and view share a small machine; production limits are stricter."""
+RELAXED: Mapping[str, float] = {"in-window-share": 0.2, "lag-ms": 1000.0, "lag-bytes": 64 << 20}
+"""Two servers, load, auditor and view share a small machine, perhaps with others; production limits are stricter."""
 DWELL_SECONDS = 3.0
-TRANSACTIONS_PER_SECOND = 400.0
+TRANSACTIONS_PER_SECOND = 200.0
 READY_SECONDS = 40.0
 PREPARE_SECONDS = 60.0
 STOP_SECONDS = 12.0

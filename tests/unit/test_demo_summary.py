@@ -139,7 +139,7 @@ def test_an_unknown_fault_is_refused(name):
 
 def test_a_small_sample_relaxes_its_limit_and_says_so():
     assert "sample-size" not in Plan().limits
-    assert Plan(rate=0.01).limits["sample-size"] == 20
+    assert Plan(rate=0.01).limits["sample-size"] == 10
     assert Plan(config={"gate": {"limits": {"in-window-share": 0.3}}}).limits["in-window-share"] == 0.3
 
 
