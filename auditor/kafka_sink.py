@@ -46,7 +46,7 @@ class KafkaSink:
         self._failure: Exception | None = None
         self._producer = open_producer(
             kafka,
-            linger_ms=2,
+            linger_ms=1,
             batch_size=BATCH_BYTES,
             max_block_ms=1_000,
             delivery_timeout_ms=int(AWAY_SECONDS * 1000),

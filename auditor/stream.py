@@ -28,7 +28,7 @@ from auditor.settings import KafkaSettings, Settings
 from auditor.topics import ensure_topics
 from auditor.transports import kafka, memory
 from auditor.transports.memory import MemoryLog
-from comparators.errors import AuditorError, Defect, NeedsOperator
+from comparators.errors import AuditorError, Defect, NeedsOperator, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ WATCH_SECONDS = 2.0
 """How often that is looked at."""
 
 LAST_TICK_SECONDS = 1.5
-STOP_SECONDS = 3.0
+STOP_SECONDS = 2.5
 """What stopping may take, together below five seconds; what is not committed by then is read again."""
 
 EXIT_STOPPED, EXIT_FAILED, EXIT_OPERATOR = 0, 3, 4
@@ -130,7 +130,7 @@ class Watchdog:
     """Notices that frames wait and nothing moves."""
 
     def __init__(self, limit_seconds: float = STALL_SECONDS) -> None:
-        self._limit_seconds = limit_seconds
+        self.limit_seconds = limit_seconds
         self._moves = -1
         self._since = 0.0
 
@@ -144,7 +144,7 @@ class Watchdog:
         """
         if not waiting or moves != self._moves:
             self._moves, self._since = moves, now
-        return now - self._since >= self._limit_seconds
+        return now - self._since >= self.limit_seconds
 
 
 async def frames_wait(app: CoreApp) -> bool:
@@ -186,37 +186,36 @@ async def run_core(
     kafka.limit_client_logs()
     app = build_app(settings, core, log)
     starting = asyncio.create_task(app.start())
+    stalling = asyncio.create_task(_stall(app, starting, Watchdog(stall_seconds)))
     try:
-        return await _watch(app, starting, stop, Watchdog(stall_seconds))
+        while not stop.is_set():
+            if (error := _failure(app, starting, stalling)) is not None:
+                return _explain(error)
+            await asyncio.sleep(TICK_SECONDS)
+        return EXIT_STOPPED
     finally:
+        stalling.cancel()
         await _stop(app, starting)
 
 
-async def _watch(
-    app: CoreApp, starting: "asyncio.Task[None]", stop: asyncio.Event | threading.Event, watchdog: Watchdog
-) -> int:
-    looked = time.monotonic()
-    frozen = False
-    while not stop.is_set():
-        if (error := _failure(app, starting)) is not None:
-            return _explain(error)
-        if starting.done() and not frozen:
-            gc.collect()
-            gc.freeze()  # what is there now stays: full collections need not look at it again
-            frozen = True
-        if frozen and time.monotonic() - looked > WATCH_SECONDS:
-            looked = time.monotonic()
-            if watchdog.stalled(await frames_wait(app), app.feed.moves, looked):
-                return _explain(Defect("frames wait, and nothing has moved for a long time"))
-        await asyncio.sleep(TICK_SECONDS)
-    return EXIT_STOPPED
+async def _stall(app: CoreApp, starting: "asyncio.Task[None]", watchdog: Watchdog) -> None:
+    """Return once frames wait and nothing moves, or the app does not get going."""
+    await asyncio.wait({starting}, timeout=watchdog.limit_seconds)
+    if not starting.done():
+        return
+    gc.collect()
+    gc.freeze()  # what is there now stays: full collections need not look at it again
+    while not watchdog.stalled(await frames_wait(app), app.feed.moves, time.monotonic()):
+        await asyncio.sleep(WATCH_SECONDS)
 
 
-def _failure(app: CoreApp, starting: "asyncio.Task[None]") -> BaseException | None:
+def _failure(app: CoreApp, starting: "asyncio.Task[None]", stalling: "asyncio.Task[None]") -> BaseException | None:
     if app.feed.failure is not None:
         return app.feed.failure
     if starting.done() and (error := starting.exception()) is not None:
         return error
+    if stalling.done():
+        return stalling.exception() or StoreUnavailable("nothing has moved for a long time")
     if app.crashed:
         reason: BaseException | None = app.crash_reason
         return reason or Defect("the app stopped by itself")
@@ -224,6 +223,7 @@ def _failure(app: CoreApp, starting: "asyncio.Task[None]") -> BaseException | No
 
 
 def _explain(error: BaseException) -> int:
+    error = kafka.sorted_error(error)
     if isinstance(error, NeedsOperator):
         logger.error("The core stops: %s (%s)", error, error.hint, extra={"action": "stop"})
         return EXIT_OPERATOR
@@ -239,12 +239,14 @@ async def _stop(app: CoreApp, starting: "asyncio.Task[None]") -> None:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(app.feed.tick(), LAST_TICK_SECONDS)
     starting.cancel()
+    stopping = asyncio.create_task(app.stop())
     try:
-        await asyncio.wait_for(app.stop(), STOP_SECONDS)
-    except TimeoutError:
-        logger.warning("The core's clients did not stop in time", extra={"action": "stop"})
-    except Exception as error:
-        logger.warning("The core's clients stopped with an error: %r", error, extra={"action": "stop"})
+        await asyncio.wait({stopping}, timeout=STOP_SECONDS)
+        if not stopping.done():
+            stopping.cancel()  # not awaited: a client without its broker takes seconds more
+            logger.warning("The core's clients did not stop in time", extra={"action": "stop"})
+        elif (error := stopping.exception()) is not None:
+            logger.warning("The core's clients stopped with an error: %r", error, extra={"action": "stop"})
     finally:
         app.feed.close()
         app.dead_letters.close()
@@ -282,7 +284,7 @@ def _run_until_signal(run: Callable[[asyncio.Event], Any]) -> int:
     return asyncio.run(main())
 
 
-def _leave_anyway(status: int, seconds: float = 2.0) -> None:
+def _leave_anyway(status: int, seconds: float = 0.8) -> None:
     """End the process soon even if a client's thread never ends."""
     timer = threading.Timer(seconds, os._exit, [status])
     timer.daemon = True

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from aiokafka import errors
 from faust.auth import GSSAPICredentials, SASLCredentials, SSLCredentials
 from faust.transport.drivers import aiokafka as driver
 from faust.types.auth import CredentialsT
@@ -13,12 +14,22 @@ from yarl import URL
 
 from auditor.settings import KafkaSettings
 from auditor.transports.resolving import ResolvingConsumer
+from comparators.errors import NotPermitted, StoreUnavailable
 
 FETCH_WAIT_MS = 100
 """How long the broker may hold a fetch: a partition that has room again waits for the fetch under way. Faust: 1500."""
 
 REPEAT_SECONDS = 10.0
 """A broker that is away makes aiokafka write a thousand lines; the same one is written once in this time."""
+
+
+REFUSALS = (
+    errors.AuthenticationFailedError,
+    errors.ClusterAuthorizationFailedError,
+    errors.GroupAuthorizationFailedError,
+    errors.SaslAuthenticationFailed,
+    errors.TopicAuthorizationFailedError,
+)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -79,6 +90,16 @@ def _ssl_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     if ciphers := options.get("ssl_ciphers"):
         context.set_ciphers(ciphers)
     return context
+
+
+def sorted_error(error: BaseException) -> BaseException:
+    """Turn the driver's error into ours; what is not the driver's stays as it is."""
+    if not isinstance(error, errors.KafkaError):
+        return error
+    text = f"Kafka: {error}"
+    if isinstance(error, REFUSALS):
+        return NotPermitted(text, hint="give this user the rights on the topics and the group of this migration")
+    return StoreUnavailable(text)
 
 
 class OncePerWhile(logging.Filter):

@@ -187,6 +187,39 @@ def test_a_core_that_is_told_to_stop_commits_what_is_resolved(settings: Settings
     assert committed(settings) == {0: 10, 1: 10}
 
 
+def test_a_core_whose_broker_is_gone_stops_all_the_same(
+    private_kafka: KafkaServer, tmp_path: Path, folder: Path
+) -> None:
+    settings = prepared(private_kafka, tmp_path)
+    core = CoreProcess(settings, folder)
+    sink = open_sink(settings, Side.SOURCE, None)
+    send(sink, 0, 20)
+    core.receives(20)
+    sink.close()
+    private_kafka.kill()
+    assert core.end(signal.SIGTERM) == 0
+
+
+def test_a_core_that_finds_no_broker_ends(folder: Path) -> None:
+    class Nowhere:
+        bootstrap = "127.0.0.1:1"
+
+    assert CoreProcess(kafka_settings(Nowhere, folder), folder).process.wait(60) == 3
+
+
+async def test_frames_that_the_core_does_not_take_are_seen_to_wait(settings: Settings, sink: Sink) -> None:
+    app = stream.build_app(settings, FakeCore(), None)
+    await app.start()
+    assert not await stream.frames_wait(app)
+    async with app.feed._turn:
+        sink.send(0, b"frame", 1)
+        await wait_for_async(lambda: stream.frames_wait(app), 20, "the frame to be seen")
+    await wait_for_async(lambda: app.feed.received(0) == 0, 20, "the frame to be received")
+    assert not await stream.frames_wait(app)
+    await app.stop()
+    app.feed.close()
+
+
 async def test_two_cores_share_the_partitions_and_lose_nothing(
     settings: Settings, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,14 +3,17 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from auditor import stream
 from auditor.feed import Feed
 from auditor.stream import Watchdog
-from comparators.errors import StoreUnavailable
+from comparators.errors import NotPermitted, StoreUnavailable
 from tests.fake_core import FakeCore
+from tests.migrations import memory_settings
 
 
 class Fed(NamedTuple):
@@ -163,3 +166,17 @@ def test_the_watchdog_wants_waiting_and_standstill() -> None:
     assert not dog.stalled(False, moves=2, now=1119)
     assert not dog.stalled(True, moves=2, now=1178)
     assert dog.stalled(True, moves=2, now=1179)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(StoreUnavailable("no broker"), 3), (NotPermitted("no right", hint="grant it"), 4)]
+)
+def test_a_process_that_cannot_begin_says_why_and_who_is_needed(
+    error: Exception, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(settings: object) -> None:
+        raise error
+
+    monkeypatch.setattr(stream, "ensure_topics", fail)
+    assert stream.run_core_process(memory_settings(tmp_path)) == status
+    assert str(error) in caplog.text
