@@ -76,7 +76,7 @@ def start_samplers(
     records = open_records(settings)
     peers = Peers(records)
     peers.refresh()
-    if peers.get("baseline") is None:
+    if peers.baseline() is None:
         raise NeedsOperator("no baseline is recorded for this migration", hint="run `auditor prepare`")
     sealer = Sealer(evidence_key(settings))
     keeper = ScopeKeeper(lambda: load_scope(settings))

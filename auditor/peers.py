@@ -35,6 +35,11 @@ class Peers:
         with self._lock:
             return self._known.get(key)
 
+    def baseline(self) -> Mapping[str, Any] | None:
+        """Give the baseline that holds; `None` before `auditor prepare`, during it and after `auditor teardown`."""
+        found = self.get("baseline")
+        return None if found is None or "ended" in found or "renewing" in found else found
+
     def below(self, prefix: str) -> dict[str, Mapping[str, Any]]:
         """Give every known key under a prefix."""
         with self._lock:

@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from samplers.slots import SlotState, inspect_slot
-
 from auditor.peers import Peers
 from auditor.reading import SideState, Watches
 from auditor.records import Records
@@ -22,6 +20,7 @@ from samplers.catalog import Subscription
 from samplers.connections import connect
 from samplers.progress import DELAY_SPAN, WINDOW_SPAN, percentiles, share_within
 from samplers.scope import NEVER, AuditedTable, Scope
+from samplers.slots import SlotState, inspect_slot
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +151,7 @@ class Publisher:
 
     def _ready(self, state: SideState) -> Items:
         """Note from where each table's writes without origin are foreign; earlier ones may be its initial copy."""
-        baseline, apply = self._peers.get("baseline"), self._watches.apply
+        baseline, apply = self._peers.baseline(), self._watches.apply
         if baseline is None or apply is None:
             return {}
         generation, fresh, before = baseline["generation"], Items(), dict(state.ready_from)
@@ -174,7 +173,7 @@ class Publisher:
 
     def _lost_slot(self, state: SideState, now: float) -> Items:
         """Record the interval that a lost slot leaves unaudited; it stays open until a new baseline."""
-        baseline, slot = self._peers.get("baseline"), state.slot
+        baseline, slot = self._peers.baseline(), state.slot
         if baseline is None or slot is None or (slot.exists and slot.wal_status != "lost"):
             return {}
         key = f"gap/slot-{state.side}-{baseline['generation']}"

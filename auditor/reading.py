@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from samplers.slots import SlotState, inspect_slot
-
 from auditor.peers import Peers
 from auditor.scoping import ScopeKeeper
 from auditor.sealing import Sealer
@@ -22,6 +20,7 @@ from samplers.connections import connect
 from samplers.progress import ApplyWatch, Nudge, SourceWatch
 from samplers.replication import ReplicationStream
 from samplers.scope import NEVER, ScopeRouter
+from samplers.slots import SlotState, inspect_slot
 from samplers.wal import Sampling, WalReader
 
 log = logging.getLogger(__name__)
@@ -77,7 +76,7 @@ class SideReader:
             stop.wait(RETRY_SECONDS)
 
     def _session(self, stop: threading.Event) -> None:
-        baseline = self._peers.get("baseline")
+        baseline = self._peers.baseline()
         if baseline is None:
             raise NeedsOperator("no baseline is recorded", hint="run `auditor prepare`")
         scope = self._scope.current
@@ -171,7 +170,7 @@ class SideReader:
         return f"the {self._state.side.other} is {mine - reached} bytes behind"
 
     def _floor(self) -> int:
-        return int((self._peers.get("baseline") or {}).get("floor", 0))
+        return int((self._peers.baseline() or {}).get("floor", 0))
 
     def _generation(self) -> int:
-        return int((self._peers.get("baseline") or {}).get("generation", 0))
+        return int((self._peers.baseline() or {}).get("generation", 0))

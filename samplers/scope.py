@@ -97,6 +97,8 @@ def choose_scope(catalogs: Catalogs, selects: Callable[[str], bool], control_sch
         for schema, name, state, since in subscription.tables
     }
     for name in sorted(set(catalogs.source) | set(published)):
+        if name not in published and _shown_by_others(name, published, catalogs):
+            continue
         control = name.startswith(control_schema + ".")
         if not control and not selects(name):
             left_out[name] = ("excluded", "excluded by the configuration")
@@ -116,6 +118,14 @@ def _stands_for_others(name: str, published: Mapping[str, Any], catalogs: Catalo
     """Say whether a table's rows are published under other names: a partition by its root, a root by its partitions."""
     shape = catalogs.source[name]
     return shape.kind == "p" or any(ancestor in published for ancestor in shape.ancestors)
+
+
+def _shown_by_others(name: str, published: Mapping[str, Any], catalogs: Catalogs) -> bool:
+    """Say whether a table's rows are published under the name of its root, or under those of its partitions."""
+    shape = catalogs.source[name]
+    if any(ancestor in published for ancestor in shape.ancestors):
+        return True
+    return shape.kind == "p" and any(name in other.ancestors for other in catalogs.source.values())
 
 
 def _missing(

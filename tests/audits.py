@@ -54,10 +54,10 @@ class Audit:
 
     def start(self) -> "Audit":
         """Start `auditor run`."""
-        log = self.log.open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "auditor", "run", "-c", str(self.file)], stdout=log, stderr=log, cwd=ROOT
-        )
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "auditor", "run", "-c", str(self.file)], stdout=log, stderr=log, cwd=ROOT
+            )
         return self
 
     def stop(self, number: int = signal.SIGTERM) -> None:
