@@ -15,6 +15,7 @@ class Action(Enum):
     RUN = auto()
     CREATE_SLOT = auto()
     DROP_SLOT = auto()
+    REFRESH = auto()
     WAIT_APPLIED = auto()
     """Wait until every subscription of the step has applied what the source holds now."""
 
@@ -29,7 +30,7 @@ class Step:
     sql: str
     action: Action = Action.RUN
     names: tuple[str, ...] = ()
-    """The slot, or the subscriptions that are waited for."""
+    """The slot, or the subscriptions that are refreshed or waited for."""
     refused: str | None = None
     """Why the session's role cannot do it, or must not; a person can."""
 
@@ -55,7 +56,7 @@ def literal(text: str) -> str:
 
 
 COLUMNS = {
-    "marker": "id int PRIMARY KEY, nonce uuid, written_at timestamptz",
+    "marker": "id int PRIMARY KEY, nonce bigint, written_at timestamptz",
     "canary": "id int PRIMARY KEY, body text, n bigint, at timestamptz",
 }
 """Our tables; their replica identity is the primary key."""
@@ -91,7 +92,8 @@ def grant_progress(role: str) -> str:
 
 def refresh(subscription: str, refused: str | None) -> Step:
     statement = f"ALTER SUBSCRIPTION {plain(subscription)} REFRESH PUBLICATION WITH (copy_data = false)"
-    return Step(Side.TARGET, f"subscription {subscription} refreshed", statement, refused=refused)
+    what = f"subscription {subscription} refreshed"
+    return Step(Side.TARGET, what, statement, Action.REFRESH, (subscription,), refused)
 
 
 def add_tables(side: Side, publication: str, tables: Iterable[str], refused: str | None) -> Step:

@@ -6,12 +6,12 @@ source, and off the target only once it has applied the last change of them (rul
 
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import psycopg
 
-from comparators.errors import AuditorError
+from comparators.errors import AuditorError, NeedsOperator, NotReady
 from comparators.positions import Side
 from samplers import steps
 from samplers.catalog import Subscription, own_tables, published_tables, subscriptions
@@ -154,8 +154,8 @@ def _carry_out(
             continue
         if step.action is Action.WAIT_APPLIED:
             left = _behind(sides, request, step.names)
-        elif _is_refresh(step):
-            left = left or _refresh(sides, step, request, tell)
+        elif step.action is Action.REFRESH:
+            _refresh(sides, step, request)
         else:
             run_step(sides.side(step.side), step)
             removed.append(step.what)
@@ -166,22 +166,17 @@ def _carry_out(
     return TeardownReport(tuple((s.side, s.sql) for s in planned), tuple(removed), needs)
 
 
-def _is_refresh(step: Step) -> bool:
-    return step.sql.startswith("ALTER SUBSCRIPTION")
-
-
-def _refresh(sides: Connections, step: Step, request: PrepareRequest, tell: Observer) -> str | None:
+def _refresh(sides: Connections, step: Step, request: PrepareRequest) -> None:
     """Forget our tables in the subscription, unless that would subscribe to a table of the user's without its rows.
 
-    Dropping the tables on the target forgets them too, so that leaving this out harms nobody.
+    Dropping the tables on the target forgets them too, so that leaving this out, or failing, harms nobody.
     """
     ours = set(request.control_tables)
-    for found in subscriptions(sides.target).values():
-        if steps.refresh(found.name, None).sql == step.sql:
-            published = {t.full_name for t in published_tables(sides.source, found.publications)}
-            if published - ours == found.table_names - ours:
-                run_step(sides.target, step)
-    return None
+    found = subscriptions(sides.target)[step.names[0]]
+    published = {t.full_name for t in published_tables(sides.source, found.publications)}
+    if published - ours == found.table_names - ours:
+        with suppress(NeedsOperator, NotReady):
+            run_step(sides.target, step)
 
 
 def _behind(sides: Connections, request: PrepareRequest, names: tuple[str, ...]) -> str | None:
