@@ -42,8 +42,8 @@ class Fault:
         return PERSON if self.needs_person else EXIT[self.verdict]
 
 
-def _damaging(name: str, what: str, inject: Inject, kind: str, variants: tuple[str, ...] = ()) -> Fault:
-    return Fault(name, what, inject, (kind,), variants=variants)
+def _damaging(name: str, what: str, inject: Inject, *kinds: str, variants: tuple[str, ...] = ()) -> Fault:
+    return Fault(name, what, inject, kinds, variants=variants)
 
 
 def _passing(name: str, what: str, inject: Inject, *, during: str | None = "INCONCLUSIVE", hold: float = 0.0) -> Fault:
@@ -65,9 +65,11 @@ FAULTS = {
     fault.name: fault
     for fault in (
         _damaging("changed-column", "apply writes one value wrongly", damage.changed_column, "row-different",
-                  tuple(CHANGES)),
+                  variants=tuple(CHANGES)),
         _damaging("columns-swapped", "apply writes two values each in the other's place", damage.columns_swapped,
                   "row-different"),
+        _damaging("keyless-row-changed", "apply writes one value wrongly in a table without a key",
+                  damage.keyless_row_changed, "row-missing", "row-extra"),
         _damaging("row-lost", "apply drops one of a transaction's rows", damage.row_lost, "row-missing"),
         _damaging("row-extra", "apply writes a row that the source does not have", damage.row_extra, "row-extra"),
         _damaging("transaction-skipped", "ALTER SUBSCRIPTION ... SKIP after an error of apply",

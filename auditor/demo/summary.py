@@ -55,7 +55,7 @@ def judge(injected: Injected, picture: Picture, turns: Sequence[Turn]) -> Judged
         return Judged(False, None, f"{strange[0]['kind']} in {strange[0]['table']} was not to be found")
     if fault.expected and not any(_fits(finding, harm) for finding in confirmed):
         return Judged(False, None, f"no {' or '.join(fault.expected)} in {harm.table} was confirmed")
-    detected = _found_at(confirmed, harm) if fault.expected else _closed_at(fault, harm, turns)
+    detected = _found_at(confirmed, picture, harm) if fault.expected else _closed_at(fault, harm, turns)
     if detected is None and fault.conditions:
         return Judged(False, None, f"none of {', '.join(fault.conditions)} was in trouble")
     after = None if detected is None else max(0.0, (detected - harm.at) * 1000)
@@ -70,10 +70,10 @@ def _fits(finding: Mapping[str, Any], harm: Harm) -> bool:
     return bool(finding["table"] == harm.table and harm.columns <= set(finding["columns"] or harm.columns))
 
 
-def _found_at(confirmed: Sequence[Mapping[str, Any]], harm: Harm) -> float | None:
-    """When the first finding was confirmed; some are by their nature when they are first seen."""
-    times = [unix(finding.get("settled_at") or finding["first_seen"]) for finding in confirmed if _fits(finding, harm)]
-    return min(times, default=None)
+def _found_at(confirmed: Sequence[Mapping[str, Any]], picture: Picture, harm: Harm) -> float | None:
+    """When the first finding was confirmed."""
+    times = [picture.confirmed_at.get(finding["id"]) for finding in confirmed if _fits(finding, harm)]
+    return min((at for at in times if at is not None), default=None)
 
 
 def _closed_at(fault: Fault, harm: Harm, turns: Sequence[Turn]) -> float | None:
@@ -82,13 +82,6 @@ def _closed_at(fault: Fault, harm: Harm, turns: Sequence[Turn]) -> float | None:
         if turn.at >= harm.at and turn.verdict != "PASS" and set(turn.troubles) & set(fault.conditions):
             return turn.at
     return None
-
-
-def unix(text: str) -> float:
-    """Read a time as findings write it."""
-    from datetime import datetime
-
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def exit_code(ending: Ending) -> int:

@@ -56,6 +56,8 @@ class Picture:
     verdict: Mapping[str, Any]
     figures: Figures
     findings: tuple[Mapping[str, Any], ...]
+    confirmed_at: Mapping[str, float] = field(default_factory=dict)
+    """When each finding was confirmed for the first time: they are read again later, which moves `settled_at`."""
 
     @property
     def share(self) -> float | None:
@@ -75,6 +77,7 @@ class Watch:
         self._findings: tuple[Mapping[str, Any], ...] = ()
         self._verdict: Mapping[str, Any] = UNREACHABLE
         self._turns: list[Turn] = []
+        self._confirmed_at: dict[str, float] = {}
 
     def start(self) -> None:
         self._thread.start()
@@ -86,7 +89,7 @@ class Watch:
 
     @property
     def picture(self) -> Picture:
-        return Picture(self._verdict, self._figures, self._findings)
+        return Picture(self._verdict, self._figures, self._findings, dict(self._confirmed_at))
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -120,7 +123,11 @@ class Watch:
         except Retryable:
             return
         self._figures = figures(records, self._committed(), self._figures, time.time())
-        self._findings = tuple(finding_json(finding) for finding in merged_findings(records, time.time()))
+        found = merged_findings(records, time.time())
+        for finding in found:
+            if finding.state == "confirmed":
+                self._confirmed_at.setdefault(finding.id, finding.settled_at or finding.first_seen)
+        self._findings = tuple(map(finding_json, found))
 
 
 def fetched(url: str) -> Mapping[str, Any] | None:

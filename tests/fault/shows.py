@@ -3,11 +3,11 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from auditor.demo.faults import find
-from auditor.demo.stage import Harm
-from auditor.demo.summary import Injected, Judged, judge, unix
+from auditor.demo.summary import Injected, Judged, judge
 from auditor.demo.watch import Watch
 from auditor.demo.world import Plan, World
 from tests.helpers import wait_for
@@ -18,6 +18,7 @@ class Stand:
 
     def __init__(self, world: World, watch: Watch) -> None:
         self.world, self.watch = world, watch
+        self._before: list[Mapping[str, Any]] = []
 
     def wait_verdict(self, verdict: str, seconds: float = 60) -> None:
         """Wait until the gate says it; the message of a failure has the gate's reasons."""
@@ -26,21 +27,31 @@ class Stand:
     def inject(self, name: str) -> Injected:
         """Inject a fault, and let what passes last for its time."""
         fault, variant = find(name)
+        self._before = list(self.watch.look().findings)
         harm = fault.inject(self.world.stage, variant)
         if harm.heal is not None:
             time.sleep(fault.hold_seconds)
             harm.heal()
         return Injected(fault, variant, harm)
 
-    def found(self, harm: Harm) -> list[Mapping[str, Any]]:
-        """List the findings that this harm, or anything after it, has caused."""
-        return [finding for finding in self.watch.picture.findings if unix(finding["first_seen"]) >= harm.at - 0.5]
+    def found(self) -> list[Mapping[str, Any]]:
+        """List the findings that the last harm has caused; one transaction may have several."""
+        known = {finding["id"] for finding in self._before}
+        places = {finding["source_position"] for finding in self._before} - {None}
+        return [
+            finding for finding in self.watch.picture.findings
+            if finding["id"] not in known and finding["source_position"] not in places
+        ]  # fmt: skip
 
     def since(self, injected: Injected) -> Judged:
         """Judge as the demo does, but by what came after the fault: earlier ones may have left their mark."""
         picture = self.watch.picture
-        seen = type(picture)(picture.verdict, picture.figures, tuple(self.found(injected.harm)))
-        return judge(injected, seen, self.watch.turns)
+        return judge(injected, replace(picture, findings=tuple(self.found())), self.watch.turns)
+
+    def expect(self, injected: Injected, seconds: float = 60) -> Judged:
+        """Wait until the fault was found as it promises; the message of a failure has what was said and found."""
+        told = wait_for(lambda: Told(self, injected), seconds, injected.fault.name)
+        return told.judged
 
     def drained(self) -> tuple[int, int]:
         """Wait until everything sampled is resolved after the load has ended; return (sampled, matched)."""
@@ -69,6 +80,21 @@ class Said:
 
     def __repr__(self) -> str:
         return f"{self._said['verdict']} because {self._said['reasons']}"
+
+
+class Told:
+    """Whether a fault was found as it promises, with all that was found for a failing test's message."""
+
+    def __init__(self, spectator: Stand, injected: Injected) -> None:
+        self.judged = spectator.since(injected)
+        self._found = spectator.found()
+        self._said = spectator.watch.picture.verdict["reasons"]
+
+    def __bool__(self) -> bool:
+        return self.judged.as_expected
+
+    def __repr__(self) -> str:
+        return f"{self.judged.said}; found {self._found}; the gate says {self._said}"
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from auditor.demo.damage import CHANGES
 from auditor.demo.faults import FAULTS
 from tests.fault.shows import Stand, stand
 from tests.fault.times import keep
-from tests.helpers import wait_for
 
 DAMAGE = [name for name, fault in FAULTS.items() if fault.expected and name != "changed-column"]
 EACH = [*DAMAGE, *(f"changed-column:{variant}" for variant in CHANGES)]
@@ -25,8 +24,7 @@ def spectator() -> Iterator[Stand]:
 @pytest.mark.parametrize("name", EACH)
 def test_damage_is_found_where_it_was_done(spectator: Stand, name: str):
     injected = spectator.inject(name)
-    wait_for(lambda: spectator.since(injected).as_expected, 30, f"{name} to be found as expected")
-    judged = spectator.since(injected)
+    judged = spectator.expect(injected)
     keep(
         name, kind=", ".join(injected.fault.expected), verdict=injected.fault.verdict,
         milliseconds=judged.detected_after_ms,

@@ -25,8 +25,7 @@ def spectator() -> Iterator[Stand]:
 def tell(name: str, spectator: Stand) -> None:
     """Inject a fault, wait for what it promises, and keep the time it took."""
     injected = spectator.inject(name)
-    wait_for(lambda: spectator.since(injected).as_expected, 60, f"{name}: {injected.fault.verdict}")
-    judged = spectator.since(injected)
+    judged = spectator.expect(injected)
     during = f"{injected.fault.verdict_during}, then " if injected.fault.verdict_during else ""
     keep(name, kind="", verdict=f"{during}{injected.fault.verdict}", milliseconds=judged.detected_after_ms)
 

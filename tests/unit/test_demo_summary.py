@@ -25,7 +25,8 @@ FINDING: dict[str, Any] = {
 
 def picture(verdict: str = "FAIL", *findings: dict[str, Any], person: bool = False) -> Picture:
     said = {"verdict": verdict, "reasons": ["because"], "needs_person": person, "sample": {"in_window_share": 0.99}}
-    return Picture(said, Figures(committed=9, sampled=8, matched=7), findings)
+    confirmed = {finding["id"]: AT + 0.25 for finding in findings if finding["state"] == "confirmed"}
+    return Picture(said, Figures(committed=9, sampled=8, matched=7), findings, confirmed)
 
 
 def injected(name: str = "changed-column", table: str | None = "public.products", *columns: str) -> Injected:
