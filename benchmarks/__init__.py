@@ -1,1 +1,1 @@
-"""Measurements that print ratios against a limit or a peer taken in the same run: `python -m benchmarks.NAME --json`."""
+"""Measurements that print ratios against a limit or a peer of the same run: `python -m benchmarks.NAME --json`."""

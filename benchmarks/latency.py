@@ -1,9 +1,11 @@
 """From a planted difference to the gate's FAIL, from a clean commit to its match, and how fast the gate answers.
 
-Two servers under load and the whole auditor on the memory transport with the nudge on; the gate is a process of its own.
+Two servers under load and the whole auditor on the memory transport with the nudge on; the gate is its own process.
 """
 
 import asyncio
+import http.client
+import json
 import subprocess
 import sys
 import tempfile
@@ -114,8 +116,6 @@ def plant(settings: Settings, source: str, count: int) -> list[float]:
 
 
 def _open_findings(settings: Settings) -> int:
-    import json
-
     verdict = json.loads(_ask(settings))
     condition = next(one for one in verdict["conditions"] if one["name"] == "open-findings")
     return int(condition["value"] or 0) if verdict["verdict"] == "FAIL" else 0
@@ -130,8 +130,6 @@ def _ask(settings: Settings) -> bytes:
 
 def answers(settings: Settings, count: int) -> list[float]:
     """Milliseconds of single answers of the gate."""
-    import http.client
-
     times = []
     connection = http.client.HTTPConnection(settings.gate.host, settings.gate.port)
     for _ in range(count):

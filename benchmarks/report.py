@@ -24,7 +24,8 @@ class Report:
             for name, value in self.figures.items():
                 print(f"{name:45} {value:>14,.3f}")
             for name, ratio in self.ratios.items():
-                met = ratio["value"] >= ratio["target"] if ratio["better"] == "higher" else ratio["value"] <= ratio["target"]
+                value, target = ratio["value"], ratio["target"]
+                met = value >= target if ratio["better"] == "higher" else value <= target
                 print(f"{name:45} {ratio['value']:>14,.3f}  target {ratio['target']:g}  {'met' if met else 'NOT MET'}")
         print(json.dumps({"name": self.name, "figures": self.figures, "ratios": self.ratios}))
 

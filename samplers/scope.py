@@ -103,8 +103,6 @@ def choose_scope(catalogs: Catalogs, selects: Callable[[str], bool], control_sch
         if not control and not selects(name):
             left_out[name] = ("excluded", "excluded by the configuration")
             continue
-        if name not in published and _stands_for_others(name, published, catalogs):
-            continue
         reason = _missing(name, published, ours, owners, catalogs)
         if reason:
             left_out[name] = ("skipped", reason)
@@ -112,12 +110,6 @@ def choose_scope(catalogs: Catalogs, selects: Callable[[str], bool], control_sch
         number, state, since = owners[name]
         tables[name] = _audited(name, published[name], ours[name], catalogs, number, state, since, control)
     return Scope(tables, left_out)
-
-
-def _stands_for_others(name: str, published: Mapping[str, Any], catalogs: Catalogs) -> bool:
-    """Say whether a table's rows are published under other names: a partition by its root, a root by its partitions."""
-    shape = catalogs.source[name]
-    return shape.kind == "p" or any(ancestor in published for ancestor in shape.ancestors)
 
 
 def _shown_by_others(name: str, published: Mapping[str, Any], catalogs: Catalogs) -> bool:

@@ -98,9 +98,10 @@ def _computed(c: psycopg.Cursor[Any], r: random.Random) -> None:
 
 def _typed(c: psycopg.Cursor[Any], r: random.Random) -> None:
     c.execute(
-        "INSERT INTO typed VALUES (%s, 'a@b', '[1,5)', '\\x00ff', 0.1, '1 mon 2 days 3.5 s', '12:00+02', '12.30', '{\"a\" : 1}',"
-        " '10.0.0.1/8', B'101', '2026-11-21 01:02:03.000004', '{1.10,NULL,-0}', 'ab', '(1,2)')"
-        " ON CONFLICT (id) DO UPDATE SET f4 = typed.f4 * 1.1, iv = typed.iv * 1.01, ts = clock_timestamp()", [r.randrange(20)],
+        "INSERT INTO typed VALUES (%s, 'a@b', '[1,5)', '\\x00ff', 0.1, '1 mon 2 days 3.5 s', '12:00+02', '12.30',"
+        " '{\"a\" : 1}', '10.0.0.1/8', B'101', '2026-11-21 01:02:03.000004', '{1.10,NULL,-0}', 'ab', '(1,2)')"
+        " ON CONFLICT (id) DO UPDATE SET f4 = typed.f4 * 1.1, iv = typed.iv * 1.01, ts = clock_timestamp()",
+        [r.randrange(20)],
     )  # fmt: skip
 
 
@@ -141,8 +142,8 @@ def _truncate(c: psycopg.Cursor[Any], r: random.Random) -> None:
 
 
 STEPS: list[Step] = [
-    _plain, _key_update, _mixed_case, _by_index, _keyless, _full_key, _computed, _typed, _parts, _toasted, _other_shapes,
-    _savepoints, _truncate,
+    _plain, _key_update, _mixed_case, _by_index, _keyless, _full_key, _computed, _typed, _parts, _toasted,
+    _other_shapes, _savepoints, _truncate,
 ]  # fmt: skip
 
 
