@@ -10,6 +10,9 @@ from comparators.errors import PoisonFrame, Retryable
 
 logger = logging.getLogger(__name__)
 
+RETRY_SECONDS = 0.5
+"""How long a frame waits until it is tried again."""
+
 
 class Core(Protocol):
     """What joins the frames of both sides; `auditor.core` has the real one. Called by one thread at a time."""
@@ -25,6 +28,7 @@ class Core(Protocol):
 
         Raises:
             PoisonFrame: it cannot be decoded; `poisoned` follows once it has been set aside.
+            Retryable: nothing was taken in; called again soon with the same frame.
         """
 
     def poisoned(self, partition: int, offset: int, reason: str) -> None:
@@ -58,7 +62,7 @@ class Feed:
         self._ticker = ThreadPoolExecutor(1, "core-tick")
         self._received: dict[int, int | None] = {}
         self._resolved: dict[int, int] = {}
-        self._store_away = False
+        self._waiting: set[str] = set()  # what was told once to wait
         self.moves = 0
         """Frames received and resolutions made so far: stands still if nothing moves."""
         self.failure: Exception | None = None
@@ -81,33 +85,36 @@ class Feed:
             self._forget(partitions & set(self._received))
 
     async def receive(self, partition: int, offset: int, payload: bytes) -> None:
-        """Pass one frame on; on any error but poison, remember it as the failure and raise it."""
-        async with self._turn:
-            try:
-                await self._receive(partition, offset, payload)
-            except Exception as error:
-                self.failure = self.failure or error
-                raise
+        """Pass one frame on, as often as it takes; on a defect, remember it as the failure and raise it."""
+        while not await self._try(lambda: self._receive(partition, offset, payload), "Frames"):
+            await asyncio.sleep(RETRY_SECONDS)  # not in turn: ticks go on, and the partition may be revoked
 
     async def tick(self) -> None:
-        """Let the core store its results, and pass on what is resolved."""
-        async with self._turn:
-            try:
-                resolved = await asyncio.get_running_loop().run_in_executor(self._ticker, self._core.tick)
-                self._pass_on(resolved)
-            except Retryable as error:
-                if not self._store_away:
-                    logger.warning("Results cannot be stored, trying on: %s", error, extra={"action": "tick"})
-                self._store_away = True
-            except Exception as error:
-                self.failure = self.failure or error
-                raise
-            else:
-                self._store_away = False
+        """Let the core store its results, and pass on what is resolved; if the store is away, later."""
+        await self._try(self._tick, "Results")
 
     def close(self) -> None:
         """Let go of the thread; a tick that hangs does not hold up the process."""
         self._ticker.shutdown(wait=False, cancel_futures=True)
+
+    async def _try(self, step: Callable[[], Awaitable[None]], what: str) -> bool:
+        """Make one step in turn, and say whether it was made or must be tried again."""
+        async with self._turn:
+            try:
+                await step()
+            except Retryable as error:
+                if what not in self._waiting:
+                    logger.warning("%s have to wait: %s", what, error, extra={"action": "wait"})
+                self._waiting.add(what)
+                return False
+            except Exception as error:
+                self.failure = self.failure or error
+                raise
+            self._waiting.discard(what)
+            return True
+
+    async def _tick(self) -> None:
+        self._pass_on(await asyncio.get_running_loop().run_in_executor(self._ticker, self._core.tick))
 
     async def _receive(self, partition: int, offset: int, payload: bytes) -> None:
         if partition not in self._received:

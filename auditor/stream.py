@@ -38,6 +38,9 @@ TICK_SECONDS = 0.05
 STALL_SECONDS = 60.0
 """Frames that wait so long while nothing moves mean that the process must be replaced."""
 
+START_SECONDS = 60.0
+"""How long the app may take to have its partitions."""
+
 WATCH_SECONDS = 2.0
 """How often that is looked at."""
 
@@ -130,7 +133,7 @@ class Watchdog:
     """Notices that frames wait and nothing moves."""
 
     def __init__(self, limit_seconds: float = STALL_SECONDS) -> None:
-        self.limit_seconds = limit_seconds
+        self._limit_seconds = limit_seconds
         self._moves = -1
         self._since = 0.0
 
@@ -144,7 +147,7 @@ class Watchdog:
         """
         if not waiting or moves != self._moves:
             self._moves, self._since = moves, now
-        return now - self._since >= self.limit_seconds
+        return now - self._since >= self._limit_seconds
 
 
 async def frames_wait(app: CoreApp) -> bool:
@@ -200,7 +203,7 @@ async def run_core(
 
 async def _stall(app: CoreApp, starting: "asyncio.Task[None]", watchdog: Watchdog) -> None:
     """Return once frames wait and nothing moves, or the app does not get going."""
-    await asyncio.wait({starting}, timeout=watchdog.limit_seconds)
+    await asyncio.wait({starting}, timeout=START_SECONDS)
     if not starting.done():
         return
     gc.collect()

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from comparators.errors import PoisonFrame
+from comparators.errors import NotReady, PoisonFrame
 
 
 class FakeCore:
@@ -16,6 +16,7 @@ class FakeCore:
         self.assignments: list[tuple[str, set[int]]] = []
         self.held: set[tuple[int, int]] = set()
         self.on_tick: Callable[[], None] = lambda: None
+        self.not_ready = False
         self._seen: dict[int, int] = {}
         self._calls = threading.Lock()
 
@@ -33,6 +34,8 @@ class FakeCore:
 
     def receive(self, partition: int, offset: int, payload: bytes) -> None:
         with self._alone():
+            if self.not_ready:
+                raise NotReady("no baseline")
             if payload.startswith(b"poison"):
                 raise PoisonFrame("the test says so")
             if payload.startswith(b"crash"):

@@ -109,15 +109,48 @@ async def test_a_poison_frame_is_set_aside_and_then_resolved(fed: Fed) -> None:
     assert fed.feed.failure is None
 
 
-async def test_a_poison_frame_that_cannot_be_set_aside_is_a_failure(fed: Fed) -> None:
-    async def fail(*letter: object) -> None:
-        raise StoreUnavailable("away")
+async def test_a_poison_frame_that_cannot_be_set_aside_now_is_set_aside_later(
+    fed: Fed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.feed.RETRY_SECONDS", 0)
+    tries: list[object] = []
 
-    fed.feed._set_aside = fail
-    with pytest.raises(StoreUnavailable):
-        await fed.feed.receive(0, 1, b"poison!")
-    assert isinstance(fed.feed.failure, StoreUnavailable)
-    assert fed.core.poison == []
+    async def fail_twice(*letter: object) -> None:
+        tries.append(letter)
+        if len(tries) < 3:
+            raise StoreUnavailable("away")
+
+    fed.feed._set_aside = fail_twice
+    await fed.feed.receive(0, 1, b"poison!")
+    assert len(tries) == 3
+    assert fed.core.poison == [(0, 1, "the test says so")]
+
+
+async def test_a_frame_that_the_core_cannot_take_yet_is_tried_again_and_ticks_go_on(
+    fed: Fed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("auditor.feed.RETRY_SECONDS", 0)
+    fed.core.not_ready = True
+    receiving = asyncio.create_task(fed.feed.receive(0, 0, b"frame"))
+    for _ in range(5):
+        await fed.feed.tick()
+    assert not receiving.done()
+    fed.core.not_ready = False
+    await asyncio.wait_for(receiving, 5)
+    assert fed.core.received == [(0, 0, b"frame")]
+    assert caplog.text.count("have to wait") == 1
+
+
+async def test_a_frame_that_waits_is_dropped_when_its_partition_is_revoked(
+    fed: Fed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.feed.RETRY_SECONDS", 0)
+    fed.core.not_ready = True
+    receiving = asyncio.create_task(fed.feed.receive(0, 0, b"frame"))
+    await fed.feed.tick()
+    await fed.feed.revoke({0})
+    await asyncio.wait_for(receiving, 5)
+    assert fed.core.received == []
 
 
 async def test_the_first_defect_is_kept_as_the_failure(fed: Fed) -> None:
