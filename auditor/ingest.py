@@ -122,7 +122,7 @@ def _watches(settings: Settings, sides: Sequence[Side], keeper: ScopeKeeper, pee
     if Side.TARGET not in sides:
         return Watches(source=source)
     conninfo = settings.target.conninfo()
-    apply = ApplyWatch(conninfo, keeper.origins, source, application_name=label)
+    apply = ApplyWatch(conninfo, keeper.origins, source, window_ms=settings.window_ms, application_name=label)
     wanted = _nudge_wanted(settings, peers)
     nudge = Nudge(conninfo, settings.nudge.interval_ms / 1000, wanted, application_name=label)
     return Watches(source=source, apply=apply, nudge=nudge)

@@ -18,7 +18,7 @@ from comparators.errors import AuditorError, Retryable
 from comparators.positions import Side
 from samplers.catalog import Subscription
 from samplers.connections import connect
-from samplers.progress import DELAY_SPAN, WINDOW_SPAN, percentiles, share_within
+from samplers.progress import DELAY_SPAN, WINDOW_SPAN, percentiles
 from samplers.scope import NEVER, AuditedTable, Scope
 from samplers.slots import SlotState, inspect_slot
 
@@ -134,17 +134,16 @@ class Publisher:
             return {}
         self._inserts.append((now, source.wal_insert))
         settled = max((position for at, position in self._inserts if at <= now - 1), default=NEVER)
-        lags, _ = apply.delays(DELAY_SPAN, now)
-        delays, unmeasured = apply.delays(WINDOW_SPAN, now, only_sampled=True)
-        window, uncertainty = self._settings.window_ms, source.uncertainty_ms
-        measured = uncertainty is not None and uncertainty <= window / 4
+        lags, counted = apply.delays(now), apply.window(now)
+        uncertainty = source.uncertainty_ms
+        clear = uncertainty is not None and uncertainty <= self._settings.window_ms / 4
         return {
             "lag_ms": _spread(lags) | {"span_seconds": DELAY_SPAN, "idle": not lags and applied >= settled},
-            "delay_ms": _spread(delays),
+            "delay_ms": _spread(lags),
             "window": {
-                "in_window": share_within(delays, window) if measured else 0,
-                "measured": len(delays) if measured else 0,
-                "unmeasured": unmeasured + (0 if measured else len(delays)),
+                "in_window": counted.in_window if clear else 0,
+                "measured": counted.measured if clear else 0,
+                "unmeasured": counted.unmeasured + (0 if clear else counted.measured),
                 "span_seconds": WINDOW_SPAN,
             },
         }

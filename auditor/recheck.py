@@ -14,7 +14,7 @@ from auditor.records import Records
 from auditor.scoping import ScopeKeeper
 from auditor.sealing import Sealer
 from auditor.settings import Settings
-from comparators.errors import AuditorError, NotReady
+from comparators.errors import AuditorError, NotReady, SideUnavailable
 from samplers.connections import connect
 from samplers.progress import ApplyWatch
 from samplers.rows import Session
@@ -29,7 +29,9 @@ AGAIN_SECONDS = (0.05, 0.2, 1.0, 3.0, 10.0)
 """Pauses before a suspect that could not be settled is looked at again."""
 CONFIRMED_AGAIN_SECONDS = 30.0
 """A confirmed difference may have been repaired meanwhile."""
-IDLE_SECONDS = 0.02
+STANDING_SECONDS = 0.3
+"""A finding that is confirmed as it stands (a foreign write) lets suspects go first."""
+IDLE_SECONDS = 0.01
 _ROWS_DO_NOT_TELL = frozenset({"order-violated", "shape-different"})
 
 Record = Mapping[str, Any]
@@ -81,7 +83,9 @@ class Rechecker:
             return
         try:
             settled = self._look(finding, source, target)
-        except NotReady as error:
+        except SideUnavailable:
+            raise
+        except AuditorError as error:  # too slow, not applied yet, dropped meanwhile: others must not wait for it
             self._later(identity, str(error))
             return
         self._conclude(identity, finding, settled)
@@ -96,7 +100,8 @@ class Rechecker:
                 continue
             settled = self._peers.get(f"settled/{identity}")
             if area == "recheck" or settled is None or settled["state"] == "suspect":
-                self._due.setdefault(identity, now)
+                patience = STANDING_SECONDS if finding["state"] == "confirmed" else 0.0
+                self._due.setdefault(identity, now + patience)
                 if area == "recheck":
                     self._due[identity] = now
             elif settled["state"] == "confirmed":
@@ -108,10 +113,13 @@ class Rechecker:
             raise NotReady("the table is not audited any more")
         number = self._settings.replication.subscriptions.index(finding["subscription"])
         applied = self._applied(number)
-        if finding["whole_table"] or finding["count"] > LISTED or not finding["key_cipher"]:
+        if finding["whole_table"] or not finding["key_cipher"]:
             return settle_table(source, target, table.pair(), applied)
         keys = self._sealer.unseal_keys(finding["key_cipher"])
-        return settle_keys(source, target, table.pair(), finding["key_columns"], keys, applied)
+        settled = settle_keys(source, target, table.pair(), finding["key_columns"], keys, applied)
+        if settled.outcome is Outcome.EQUAL and finding["count"] > LISTED:
+            return settle_table(source, target, table.pair(), applied)  # the keys beyond those listed
+        return settled
 
     def _applied(self, subscription: int) -> Callable[[int], bool]:
         def wait(position: int) -> bool:

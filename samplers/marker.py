@@ -1,4 +1,4 @@
-"""Write the marker: one tiny commit now and then on the source, so that an idle system too shows that changes arrive."""
+"""Write the marker: a tiny commit now and then on the source, so that an idle system too shows that changes arrive."""
 
 import threading
 from collections.abc import Callable

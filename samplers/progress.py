@@ -99,26 +99,30 @@ class _Progress:
     watermark: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Delay:
-    """One transaction: when it was seen applied, and how long after its commit."""
+@dataclass(slots=True)
+class Second:
+    """Sampled transactions whose log was read within one second, by what is known of their delay."""
 
-    at: float
-    milliseconds: float | None
-    """`None` where no reading was near enough to tell."""
-    sampled: bool
+    at: int
+    in_window: int = 0
+    measured: int = 0
+    unmeasured: int = 0
 
 
 class ApplyWatch:
     """How far each subscription's apply has come on the target."""
 
     def __init__(
-        self, conninfo: str, origins: Sequence[str], source: SourceWatch, *, application_name: str
+        self, conninfo: str, origins: Sequence[str], source: SourceWatch, *, window_ms: float, application_name: str
     ) -> None:
+        """Args: window_ms: a transaction applied within it is in the window."""
         self._conninfo, self._origins, self._source, self._name = conninfo, list(origins), source, application_name
         self._known = [_Progress() for _ in origins]
         self._lock = threading.Lock()
-        self._delays: deque[Delay] = deque(maxlen=200_000)
+        self._window_ms = window_ms
+        self._delays: deque[tuple[float, float]] = deque(maxlen=50_000)
+        """(when its log was read, delay in milliseconds) of every transaction."""
+        self._seconds: deque[Second] = deque([Second(0)], maxlen=int(WINDOW_SPAN))
         self._unseen: deque[tuple[int, int, int, bool]] = deque(maxlen=10_000)
         self._moved = 0.0
         self.forbidden: str | None = None
@@ -170,25 +174,42 @@ class ApplyWatch:
         if first == len(known.polled):
             return False
         delay = None
+        now = time.time()
         if first and offset is not None:
             committed = commit_ts / 1_000_000 + _PG_EPOCH - offset
             delay = max((known.polled_at[first] - committed) * 1000, 0.0)
-        self._delays.append(Delay(time.time(), delay, sampled))
+            self._delays.append((now, delay))
+        if sampled:
+            self._count(int(now), delay)
         return True
 
-    def delays(self, span: float, now: float, *, only_sampled: bool = False) -> tuple[list[float], int]:
-        """List the delays of the last seconds in milliseconds, and count the transactions without one."""
-        found, unmeasured = [], 0
-        for delay in reversed(self._delays.copy()):
-            if delay.at < now - span:
+    def _count(self, second: int, delay: float | None) -> None:
+        counts = self._seconds[-1]
+        if counts.at != second:
+            counts = Second(second)
+            self._seconds.append(counts)
+        if delay is None:
+            counts.unmeasured += 1
+        else:
+            counts.measured += 1
+            counts.in_window += delay <= self._window_ms
+
+    def delays(self, now: float) -> list[float]:
+        """List the delays of the last seconds (`DELAY_SPAN`), in milliseconds."""
+        found = []
+        for at, delay in reversed(self._delays.copy()):
+            if at < now - DELAY_SPAN:
                 break
-            if only_sampled and not delay.sampled:
-                continue
-            if delay.milliseconds is None:
-                unmeasured += 1
-            else:
-                found.append(delay.milliseconds)
-        return found, unmeasured
+            found.append(delay)
+        return found
+
+    def window(self, now: float) -> Second:
+        """Sum up the sampled transactions of the last minute (`WINDOW_SPAN`)."""
+        recent = [one for one in self._seconds.copy() if one.at >= now - WINDOW_SPAN]
+        return Second(
+            int(now), sum(one.in_window for one in recent), sum(one.measured for one in recent),
+            sum(one.unmeasured for one in recent),
+        )  # fmt: skip
 
     def run(self, stop: threading.Event) -> None:
         """Watch until told to stop; a lost connection is opened again."""
@@ -254,11 +275,6 @@ class ApplyWatch:
         if not known.pairs or passed > known.pairs[-1][1]:
             known.pairs.append((insert, passed))
         return moved
-
-
-def share_within(delays: Sequence[float], limit_ms: float) -> int:
-    """Count the delays within a limit."""
-    return sum(delay <= limit_ms for delay in delays)
 
 
 def percentiles(values: Sequence[float], *shares: float) -> list[float | None]:
