@@ -1,6 +1,8 @@
 """The roles of docs/security.md: what they suffice for, and what is asked of a person where they do not."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -23,18 +25,27 @@ def as_role(database: Database, role: str) -> str:
     return make_conninfo(database.dsn, user=role, password=PASSWORD)
 
 
+def documented(side: str, role: str, database: str) -> str:
+    """Read one side's statements from docs/security.md, with this test's names."""
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    found = re.search(rf"<!-- test: {side} -->\n```sql\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    return (
+        found[1]
+        .replace("auditor", role)
+        .replace("choose one", PASSWORD)
+        .replace("DATABASE app", f"DATABASE {database}")
+    )
+
+
 @pytest.fixture
 def role(pair: Pair) -> Iterator[str]:
     """The reading role of docs/security.md, on both sides."""
     name = unique_name("reader")
     pair.execute(SCHEMA)
-    for database in (pair.source, pair.target):
-        database.execute(
-            f"CREATE ROLE {name} LOGIN REPLICATION PASSWORD '{PASSWORD}';"
-            f'GRANT USAGE ON SCHEMA public, "Odd" TO {name};'
-            f'GRANT SELECT ON ALL TABLES IN SCHEMA public, "Odd" TO {name}'
-        )
-    pair.target.execute(f"GRANT EXECUTE ON FUNCTION {PROGRESS} TO {name}")
+    for side, database in (("source", pair.source), ("target", pair.target)):
+        database.execute(documented(side, name, pair.name))
+        database.execute(f'GRANT USAGE ON SCHEMA "Odd" TO {name}; GRANT SELECT ON ALL TABLES IN SCHEMA "Odd" TO {name}')
     pair.replicate()
     yield name
     for database in (pair.source, pair.target):
