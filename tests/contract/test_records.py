@@ -119,7 +119,7 @@ def test_puts_of_several_threads_and_views_all_arrive(opener: Opener) -> None:
     threads = [threading.Thread(target=write, args=[number]) for number in range(4)]
     for thread in threads:
         thread.start()
-    seen = {}
+    seen: dict[str, object] = {}
     while any(thread.is_alive() for thread in threads):
         seen |= reader.changes()
     seen |= reader.changes()

@@ -213,7 +213,8 @@ async def test_frames_that_the_core_does_not_take_are_seen_to_wait(settings: Set
     assert not await stream.frames_wait(app)
     async with app.feed._turn:
         sink.send(0, b"frame", 1)
-        await wait_for_async(lambda: stream.frames_wait(app), 20, "the frame to be seen")
+        waits: Any = lambda: stream.frames_wait(app)  # noqa: E731
+        await wait_for_async(waits, 20, "the frame to be seen")
     await wait_for_async(lambda: app.feed.received(0) == 0, 20, "the frame to be received")
     assert not await stream.frames_wait(app)
     await app.stop()
@@ -223,11 +224,11 @@ async def test_frames_that_the_core_does_not_take_are_seen_to_wait(settings: Set
 async def test_two_cores_share_the_partitions_and_lose_nothing(
     settings: Settings, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream.socket, "gethostname", lambda: "first")
+    monkeypatch.setattr("socket.gethostname", lambda: "first")
     first = Running(settings)
     frames = send(sink, 0, 500)
     assert await first.receives(500) == frames
-    monkeypatch.setattr(stream.socket, "gethostname", lambda: "second")
+    monkeypatch.setattr("socket.gethostname", lambda: "second")
     second = Running(settings)
     await wait_for_async(lambda: len(second.core.since_assigned) == 1, 30, "the second core to get a partition")
     await wait_for_async(lambda: len(first.core.since_assigned) == 1, 30, "the first core to give it up")
