@@ -185,6 +185,8 @@ class Pair:
             seconds,
             f"the target to apply {position}",
         )
+        # A target that was killed may have forgotten a finished copy: it copies again, and apply skips that table meanwhile.
+        wait_for(lambda: self.ready(subscription), seconds, f"the tables of {subscription or self.subscription}")
 
 
 def _literal(value: str | bool) -> str:

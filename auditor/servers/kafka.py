@@ -194,7 +194,7 @@ class KafkaServer:
 
 
 def answers(bootstrap: str) -> bool:
-    """Say whether the broker answers a question about its cluster with at least one live broker."""
+    """Say whether the broker answers, and is in service: a fenced one leads no partition yet."""
     if is_free(int(bootstrap.rpartition(":")[2])):
         return False  # the client would try for long
     try:
@@ -202,7 +202,7 @@ def answers(bootstrap: str) -> bool:
     except (KafkaError, OSError):
         return False
     try:
-        return bool(admin.describe_cluster()["brokers"])
+        return any(not broker.get("is_fenced") for broker in admin.describe_cluster()["brokers"])
     except (KafkaError, OSError):
         return False
     finally:

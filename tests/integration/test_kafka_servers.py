@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from auditor.servers import KafkaServer, ServerFailed
 from auditor.servers.jars import find_program
@@ -33,9 +33,8 @@ def produce(server: KafkaServer, topic: str, value: bytes) -> None:
 
 
 def consume(server: KafkaServer, topic: str) -> bytes:
-    consumer = KafkaConsumer(
-        topic, bootstrap_servers=server.bootstrap, auto_offset_reset="earliest", group_id=unique_name()
-    )
+    consumer = KafkaConsumer(bootstrap_servers=server.bootstrap, auto_offset_reset="earliest", group_id=None)
+    consumer.assign([TopicPartition(topic, 1)])
     try:
         found = wait_for(lambda: consumer.poll(timeout_ms=200), 60, f"a record of {topic}")
     finally:
