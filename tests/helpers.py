@@ -185,7 +185,7 @@ class Pair:
             seconds,
             f"the target to apply {position}",
         )
-        # A target that was killed may have forgotten a finished copy: it copies again, and apply skips that table meanwhile.
+        # A target that was killed may have forgotten a finished copy: it copies again, and apply waits for that.
         wait_for(lambda: self.ready(subscription), seconds, f"the tables of {subscription or self.subscription}")
 
 
