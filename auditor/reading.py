@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 AHEAD_BYTES = 64 << 20
 """How far one side may be read ahead of the other: beyond it the WAL waits in the slot, not in our memory."""
 RETRY_SECONDS = 1.0
+HOLD_SECONDS = 5.0
+"""How long a stream may stay open without being read."""
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class SideState:
     slot: SlotState | None = None
     reading: bool = False
     waiting_for: str | None = None
+    waiting_since: float = 0.0
     error: str | None = None
     slot_error: str | None = None
     ready_from: dict[str, int] = field(default_factory=dict)
@@ -74,6 +77,8 @@ class SideReader:
                 log.warning("%s sampler: %s", self._state.side, error, extra={"action": "sampler-interrupted"})
             self._state.reading = False
             stop.wait(RETRY_SECONDS)
+            while self._still_ahead() and not stop.wait(RETRY_SECONDS):
+                pass
 
     def _session(self, stop: threading.Event) -> None:
         baseline = self._peers.baseline()
@@ -145,7 +150,7 @@ class SideReader:
         version = self._scope.version
         state.error = None
         while not stop.is_set():
-            state.waiting_for = self._ahead(reader)
+            self._hold_back(reader)
             state.reading = True
             if self._generation() != generation:
                 raise NotReady("a new baseline was prepared")
@@ -156,6 +161,24 @@ class SideReader:
             if version != self._scope.version:
                 version = self._scope.version
                 reader.replan()
+
+    def _hold_back(self, reader: WalReader) -> None:
+        """Note why reading waits; a stream that is not read for long is closed, as its server could not shut down.
+
+        Raises:
+            NotReady: it has waited for long; start again once there is room.
+        """
+        state, now = self._state, time.monotonic()
+        state.waiting_for = self._ahead(reader) or (None if reader.has_room() else "what was read is not resolved yet")
+        if state.waiting_for is None:
+            state.waiting_since = now
+        elif now - state.waiting_since > HOLD_SECONDS:
+            raise NotReady(state.waiting_for)
+
+    def _still_ahead(self) -> bool:
+        """Say whether a new session would have to wait at once."""
+        reader = self._state.reader
+        return reader is not None and self._state.waiting_for is not None and self._ahead(reader) is not None
 
     def _ahead(self, reader: WalReader) -> str | None:
         """Say why reading waits: this side is too far ahead of what the other has shown."""

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 from comparators.canonical import RowPlan
-from comparators.frames import ENDED, Cut, Frame, TableEntry, column, encode
+from comparators.frames import ENDED, OVERSIZE, Cut, Frame, TableEntry, column, encode
 from comparators.positions import Side
 
 MAX_ROWS = 4096
 MAX_KEY_BYTES = 256 * 1024
+MAX_OPEN_BYTES = 64 << 20
+"""Frames of one transaction in one lane; a larger one is given up rather than held."""
 
 
 class LaneBuilder:
@@ -21,6 +23,7 @@ class LaneBuilder:
         self._sequence = 0
         self._cut = Cut(start)
         self._open_rows = 0
+        self._open_bytes = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -43,6 +46,11 @@ class LaneBuilder:
     @property
     def full(self) -> bool:
         return len(self.key) >= MAX_ROWS or len(self.keys) >= MAX_KEY_BYTES
+
+    @property
+    def oversize(self) -> bool:
+        """Say whether the open transaction is too large to be held."""
+        return self._open_bytes > MAX_OPEN_BYTES
 
     @property
     def position(self) -> int:
@@ -74,8 +82,8 @@ class LaneBuilder:
         """Close the open transaction; one without rows in this lane leaves no trace."""
         rows = len(self.key) - self._noted
         if rows or self._open_rows:
-            self._note(own, source, committed, rows, flags | ENDED)
-        self._open_rows = 0
+            self._note(own, source, committed, rows, flags | ENDED | (OVERSIZE if self.oversize else 0))
+        self._open_rows = self._open_bytes = 0
 
     def _note(self, own: int, source: int, committed: int, rows: int, flags: int) -> None:
         self._noted += rows
@@ -120,4 +128,6 @@ class LaneBuilder:
         self._sequence += 1
         self._cut = frame.end
         self._clear()
-        return encode(frame)
+        payload = encode(frame)
+        self._open_bytes += len(payload) if self._open_rows else 0
+        return payload

@@ -18,7 +18,7 @@ import numpy as np
 import xxhash
 
 from comparators.batches import Batch, Tallies
-from comparators.frames import ENDED, FORCED, FOREIGN, Array, Cut, Frame
+from comparators.frames import ENDED, FORCED, FOREIGN, OVERSIZE, Array, Cut, Frame
 from comparators.lanes import Lane, Open, first_origin, first_waiting, holds, new_from, places_of, sums
 from comparators.positions import Side
 from comparators.sampling import share_of, threshold_of
@@ -82,6 +82,7 @@ class Join:
         self._gaps: list[Gap] = []
         self._uncounted: deque[Batch] = deque()
         self._unjudged: set[int] = set()
+        self._too_large: set[int] = set()
         self._waiting: deque[_Waiting] = deque()
         self._origins: deque[tuple[Array, Array]] = deque()
         self._target_done = 0
@@ -151,6 +152,7 @@ class Join:
         if through > self.resolved:
             self.resolved = through
             self._count(through)
+            self._too_large = {source for source in self._too_large if source > through}
         for lane in self._lanes.values():
             while len(lane.rates) > 1 and lane.rates[1][0] <= self.resolved:
                 lane.rates.pop(0)
@@ -334,6 +336,8 @@ class Join:
                 self._suspects += foreign_writes(transaction, self._ids)
             elif source <= self.resolved:
                 self._late(transaction, frame.side)
+            elif transaction.flags & OVERSIZE:
+                self._give_up(lane, frame.side, transaction)
             else:
                 self._match(lane, frame.side, transaction)
 
@@ -350,6 +354,13 @@ class Join:
         ended = bool(piece.flags & ENDED)
         lane.open = None if ended else Open(piece.own, seen, merged.changes, merged.total, merged.pieces)
         return merged if ended else None
+
+    def _give_up(self, lane: Lane, side: Side, transaction: Transaction) -> None:
+        """Leave a transaction that is too large unaudited, on both sides, and say so."""
+        source = transaction.source
+        lane.last = max(lane.last, source)
+        self._too_large.add(source)
+        self._gaps.append(Gap(source, source, side, "a transaction was too large to be compared"))
 
     def _match(self, lane: Lane, side: Side, transaction: Transaction) -> None:
         """Pair a whole transaction with its other side, or let it wait."""
@@ -412,6 +423,8 @@ class Join:
 
     def _expected(self, transaction: Transaction, side: Side) -> bool:
         """Say whether the other side should have sampled this transaction too."""
+        if transaction.source in self._too_large:
+            return False
         if transaction.flags & FORCED:
             return True
         rates = self._lanes[side].rates

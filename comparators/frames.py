@@ -32,6 +32,8 @@ FOREIGN = 2
 """Target only: the transaction did not come through the subscription."""
 FORCED = 4
 """Not sampled: only the rows that are never sampled away are here."""
+OVERSIZE = 8
+"""Too large to be held: its later rows were left out, so nothing can be said of it."""
 
 _TXN_COLUMNS = (
     ("own", "<u8"), ("source", "<u8"), ("committed", "<i8"), ("rows", "<u4"), ("skipped", "<u4"), ("flags", "u1"),

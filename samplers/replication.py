@@ -22,6 +22,7 @@ class ReplicationStream:
 
     def __init__(self, conninfo: str, slot: str, publications: tuple[str, ...], *, side: str) -> None:
         self._side = side
+        self._confirmed = 0
         self._connection = connect_replication(conninfo)
         names = ",".join('"' + name.replace('"', '""') + '"' for name in publications).replace("'", "''")
         command = f"START_REPLICATION SLOT {slot} LOGICAL 0/0 (proto_version '1', publication_names '{names}')"
@@ -52,6 +53,10 @@ class ReplicationStream:
     def confirm(self, written: int, durable: int, *, reply: bool = False) -> None:
         """Tell the server how far the log was received, and up to where it may be forgotten.
 
+        A server that shuts down waits until each stream has flushed all it was sent, or, where a stream reports no
+        flush, has received it. So the flush position is told when it moves and taken back at once: the slot keeps it,
+        and nobody's shutdown waits for an audit that cannot be finished without that server.
+
         Args:
             written: position received.
             durable: position below which nothing is needed again; 0 keeps what the slot has.
@@ -59,7 +64,10 @@ class ReplicationStream:
         """
         now = int((time.time() - _EPOCH_2000) * 1_000_000)
         try:
-            self._connection.put_copy_data(_STATUS.pack(b"r", written, durable, durable, now, reply))
+            if durable > self._confirmed:
+                self._connection.put_copy_data(_STATUS.pack(b"r", written, durable, durable, now, 0))
+                self._confirmed = durable
+            self._connection.put_copy_data(_STATUS.pack(b"r", written, 0, 0, now, reply))
             self._connection.flush()
         except Exception as error:
             raise SideUnavailable(f"{self._side}: the replication connection was lost: {error}") from error

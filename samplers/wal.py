@@ -174,6 +174,10 @@ class WalReader:
         elif not reading:
             time.sleep(FLUSH_SECONDS)
 
+    def has_room(self) -> bool:
+        """Say whether the sink takes more frames."""
+        return self._sink.room()
+
     def pump(self, limit: int) -> bool:
         """Take at most `limit` messages; say whether the server has no more for now."""
         get, stream = self._stream.get, self._stream
@@ -220,10 +224,10 @@ class WalReader:
         else:
             end = tuple_end(data, 31)
             row, old = data[end + 1 :], data[31:end]
-        packed = plan.key(old)
         lane = self._lane_of(route)
-        if lane is None:
+        if lane is None or lane.oversize:
             return
+        packed = plan.key(old)
         lane.add(
             lane.table_number(plan), tag, xxhash.xxh3_64_intdigest(packed, route.seed),
             plan.digest(row) if row else 0, packed,

@@ -250,3 +250,21 @@ def test_a_table_that_is_not_audited_is_not_judged():
     join.advance()
     assert ([], []) == join.take()
     assert {"public.a": [1, 1]} == join.tallies.tables
+
+
+@pytest.mark.parametrize("sides", [(Side.SOURCE,), (Side.TARGET,), tuple(Side)])
+def test_a_transaction_too_large_to_hold_is_a_gap_never_a_difference(sides, monkeypatch):
+    monkeypatch.setattr("comparators.builder.MAX_OPEN_BYTES", 1)
+    rows = tuple(Change("a", "U", i, i) for i in range(10))
+    small = tuple(Change("a", "U", i, i) for i in range(2))
+    txns = [Txn(FLOOR + 100, small), Txn(FLOOR + 200, rows), Txn(FLOOR + 300, small)]
+    join = fresh()
+    for offset, side in enumerate(Side):
+        cut = (lambda step: 4 <= step <= 8) if side in sides else (lambda step: False)
+        for frame in Lane(side).build(txns, cut).frames:
+            join.receive(decode(frame), offset)
+    join.advance()
+    suspects, gaps = join.take()
+    assert [] == suspects
+    assert {(FLOOR + 200, FLOOR + 200)} == {(gap.start, gap.end) for gap in gaps}
+    assert 2 == join.tallies.transactions

@@ -1,6 +1,7 @@
 """The log reader on scripted messages: what it samples, what it never skips, and where its frames end."""
 
 import struct
+from itertools import pairwise
 
 import pytest
 import xxhash
@@ -201,7 +202,7 @@ def test_a_large_transaction_leaves_in_pieces_that_follow_each_other():
     assert 10_000 == sum(len(f.key) for f in frames)
     assert [False] * (len(frames) - 1) + [True] == [bool(f.flags[0] & ENDED) for f in frames]
     assert [sum(len(f.key) for f in frames[:n]) for n in range(len(frames))] == [int(f.skipped[0]) for f in frames]
-    for before, after in zip(frames, frames[1:], strict=False):
+    for before, after in pairwise(frames):
         assert before.end == after.start
     assert all(f.end.position < 100 for f in frames[:-1])
 
