@@ -11,6 +11,8 @@ from auditor.demo.schema import SUBSCRIPTION
 from auditor.demo.stage import Harm, Server, Stage, insert_lsn
 
 WAL_BUDGET_BYTES = 16 << 20
+DOWN_SECONDS = 2.0
+"""How long a restarted server is away."""
 
 
 def unpublished_table(stage: Stage, variant: str) -> Harm:
@@ -139,7 +141,9 @@ def _restarted(server: Server | None, mode: str) -> Harm:
     if server is None:
         raise ValueError("this fault needs a server of its own")
     at = time.time()
-    server.restart(mode)
+    server.stop(mode)
+    time.sleep(DOWN_SECONDS)
+    server.start()
     return Harm(at)
 
 

@@ -23,7 +23,8 @@ COMMITTED_AT = (
 class Server(Protocol):
     """A server that can be taken away and brought back."""
 
-    def restart(self, mode: str = ...) -> None: ...
+    def stop(self, mode: str = ...) -> None: ...
+    def start(self) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 from comparators.errors import Retryable
 from comparators.findings import finding_json, merged_findings
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.1
 FIGURES_SECONDS = 0.25
 UNREACHABLE: Mapping[str, Any] = {
     "verdict": "INCONCLUSIVE",
