@@ -11,6 +11,8 @@ from typing import Any, TextIO
 
 FORMATS = ("text", "json")
 NOISY = ("aiokafka", "faust", "kafka", "mode")
+TIMEKEEPERS = ("kafka.net", "mode.timers")
+"""Libraries that warn of a tenth of a second on a busy machine; what matters of it is in the gate's lag."""
 REPEAT_SECONDS = 10.0
 """How long a chatty library keeps silent after a message before the same one may appear again."""
 
@@ -35,6 +37,8 @@ def configure(process: str, style: str = "text", stream: TextIO | None = None, *
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.WARNING)
+    for name in TIMEKEEPERS:
+        logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.ERROR)
     logging.captureWarnings(True)
 
 

@@ -73,8 +73,9 @@ class SideReader:
             try:
                 self._session(stop)
             except (Retryable, NeedsOperator) as error:
+                if self._state.error != str(error):  # said once, not each second of an outage
+                    log.warning("%s sampler: %s", self._state.side, error, extra={"action": "sampler-interrupted"})
                 self._state.error = str(error)
-                log.warning("%s sampler: %s", self._state.side, error, extra={"action": "sampler-interrupted"})
             self._state.reading = False
             stop.wait(RETRY_SECONDS)
             while self._still_ahead() and not stop.wait(RETRY_SECONDS):

@@ -39,7 +39,7 @@ RELAXED: Mapping[str, float] = {"in-window-share": 0.05, "lag-ms": 1000.0, "lag-
 """Two servers, load, auditor and view share a small machine, perhaps with others; production limits are stricter."""
 DWELL_SECONDS = 3.0
 TRANSACTIONS_PER_SECOND = 200.0
-READY_SECONDS = 40.0
+READY_SECONDS = 90.0
 PREPARE_SECONDS = 60.0
 STOP_SECONDS = 12.0
 SHOWN_LINES = 15
