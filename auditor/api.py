@@ -59,7 +59,7 @@ def check_listen(settings: Settings) -> None:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost"
-    if not loopback and not getattr(settings.gate, "allow_remote", False):
+    if not loopback and not settings.gate.allow_remote:
         raise SettingInvalid(
             f"gate.listen: {settings.gate.listen} is open to other hosts, and the gate has no tokens yet",
             hint="listen on 127.0.0.1 (tokens come with a later release), or set gate.allow_remote: true "

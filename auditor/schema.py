@@ -212,6 +212,12 @@ _GATE = _object(
             pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}$",
             default="127.0.0.1:8432",
         ),
+        "allow_remote": {
+            "type": "boolean",
+            "default": False,
+            "description": "Listen on an address that other hosts reach, although the gate has no log-in of its own.",
+            "x-must": "true or false",
+        },
         "limits": _object(
             "Limits by the name of their condition.",
             {name: _limit(name, default, what) for name, (default, what) in LIMITS.items()}

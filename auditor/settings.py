@@ -119,6 +119,8 @@ class GateSettings:
 
     listen: str = "127.0.0.1:8432"
     """`host:port` of the HTTP service; loopback, as it has no log-in of its own."""
+    allow_remote: bool = False
+    """Listen on an address that other hosts reach; something else must then keep strangers away."""
     limits: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Limits that differ from the default, by the name of their condition."""
     dwell_seconds: float = 10
