@@ -19,7 +19,7 @@ from samplers.catalog import server_facts
 from samplers.connections import connect
 from samplers.progress import ApplyWatch, Nudge, SourceWatch
 from samplers.replication import ReplicationStream
-from samplers.scope import NEVER, ScopeRouter
+from samplers.scope import NEVER, Catalogs, ScopeRouter
 from samplers.slots import SlotState, inspect_slot
 from samplers.wal import Sampling, WalReader
 
@@ -56,6 +56,13 @@ class Watches:
     apply: ApplyWatch | None = None
     nudge: Nudge | None = None
 
+    def follow(self, catalogs: Catalogs) -> None:
+        """Watch the subscriptions as they are now."""
+        if self.source:
+            self.source.follow([one.slot_name for one in catalogs.subscriptions])
+        if self.apply:
+            self.apply.follow([one.origin_name for one in catalogs.subscriptions])
+
 
 class SideReader:
     """Reads one side's slot for as long as the process lives."""
@@ -85,9 +92,10 @@ class SideReader:
         baseline = self._peers.baseline()
         if baseline is None:
             raise NeedsOperator("no baseline is recorded", hint="run `auditor prepare`")
-        scope = self._scope.current
-        if scope is None:
+        self._scope.read()  # subscriptions may have been made anew
+        if self._scope.catalogs is None or self._scope.error:
             raise NotReady(self._scope.error or "the catalogs were not read yet")
+        self._watches.follow(self._scope.catalogs)
         state, names = self._state, self._settings.names
         slot = names.source_slot if state.side is Side.SOURCE else names.target_slot
         start = self._check_side(baseline, slot)
@@ -137,7 +145,8 @@ class SideReader:
         settings, watches = self._settings, self._watches
         sampling = Sampling(
             seed=seed_of(settings.migration), rate=settings.sampling_rate, partitions=settings.partitions,
-            subscriptions=self._scope.origins, generation=generation, epoch=time.time_ns() // 1000,
+            subscriptions=self._scope.origins, others=self._scope.other_origins, generation=generation,
+            epoch=time.time_ns() // 1000,
         )  # fmt: skip
         target = self._state.side is Side.TARGET
         return WalReader(

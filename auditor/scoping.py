@@ -29,6 +29,11 @@ class ScopeKeeper:
         """Give the origin name of each subscription."""
         return tuple(subscription.origin_name for subscription in self.catalogs.subscriptions) if self.catalogs else ()
 
+    @property
+    def other_origins(self) -> frozenset[str]:
+        """Give the origin names of subscriptions that are not configured."""
+        return self.catalogs.unknown_origins if self.catalogs else frozenset()
+
     def now(self) -> Scope:
         """Give the scope that holds now."""
         return self.current or Scope({}, {})
@@ -90,5 +95,6 @@ def load_scope(settings: Settings) -> tuple[Scope, Catalogs]:
         subscriptions=[known[name] for name in replication.subscriptions],
         ours=ours,
         unknown_subscriptions=tuple(sorted(set(known) - set(replication.subscriptions))),
+        unknown_origins=frozenset(known[name].origin_name for name in set(known) - set(replication.subscriptions)),
     )
     return choose_scope(catalogs, settings.tables.selects, names.schema), catalogs

@@ -64,7 +64,7 @@ def load(dsn: str, updates: int, slots: list[str]) -> str:
 def read(dsn: str, slot: str, rate: float, end: int) -> tuple[float, float, int, int]:
     """Read everything with our reader: seconds, client CPU seconds, changes, bytes of frames."""
     sink = Discard()
-    sampling = Sampling(seed_of("benchmark"), rate, 2, ("",), 1, 1)
+    sampling = Sampling(seed_of("benchmark"), rate, 2, ("",), frozenset(), 1, 1)
     started, cpu = time.perf_counter(), time.process_time()
     stream = ReplicationStream(dsn, slot, ("p",), side="source")
     reader = WalReader(

@@ -126,7 +126,7 @@ class Join:
         """Take in one frame; repetitions are dropped, early frames wait for the ones before them."""
         lane = self._lanes[frame.side]
         if lane.covered is not None and frame.start > lane.covered:
-            lane.held[frame.start] = (frame, offset)
+            self._hold(lane, frame, offset)
             if len(lane.held) > MAX_HELD:
                 self._lose(lane)
             return
@@ -200,6 +200,16 @@ class Join:
         return join
 
     # --- taking frames in ---------------------------------------------------------------------------------------
+
+    def _hold(self, lane: Lane, frame: Frame, offset: int) -> None:
+        """Keep a frame that came early; of two that start alike the longer one says it all."""
+        other = lane.held.get(frame.start)
+        if other is not None and other[0].end >= frame.end:
+            self._ackable.append(offset)
+            return
+        if other is not None:
+            self._ackable.append(other[1])
+        lane.held[frame.start] = (frame, offset)
 
     def _release(self, lane: Lane) -> None:
         """Accept held frames that now follow."""
@@ -418,7 +428,7 @@ class Join:
             if self._expected(transaction, side.other):
                 source, target = (transaction, None) if side is Side.SOURCE else (None, transaction)
                 self._suspect(compare_transactions(source, target, self._ids), transaction)
-            else:
+            elif side is Side.SOURCE:
                 self._unjudged.add(lsn)
 
     def _expected(self, transaction: Transaction, side: Side) -> bool:

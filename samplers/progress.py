@@ -37,6 +37,12 @@ class SourceWatch:
         self.error: str | None = None
         self._trips: deque[tuple[float, float, float]] = deque(maxlen=300)
 
+    def follow(self, slots: Sequence[str | None]) -> None:
+        """Watch these slots from now on, as many as before."""
+        if list(slots) != self._slots:
+            self.confirmed = [0] * len(slots)
+            self._slots = list(slots)
+
     @property
     def clock_offset(self) -> float | None:
         """Give the source's clock minus ours, seconds; `None` until measured."""
@@ -131,6 +137,14 @@ class ApplyWatch:
         self.error: str | None = None
         self.started = 0.0
         """Start of the target's postmaster: when it changes, progress may have gone back."""
+
+    def follow(self, origins: Sequence[str]) -> None:
+        """Watch these origins from now on, as many as before; one that was made anew starts without progress."""
+        with self._lock:
+            for number, origin in enumerate(origins):
+                if origin != self._origins[number]:
+                    self._known[number] = _Progress(watermark=self._known[number].watermark)
+            self._origins = list(origins)
 
     def applied(self, subscription: int = 0) -> int:
         """Give the source position through which a subscription has applied, as far as any reading shows."""

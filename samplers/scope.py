@@ -78,6 +78,7 @@ class Catalogs:
     """What our own publications on the target name."""
     unknown_subscriptions: tuple[str, ...] = ()
     """On this target, and not configured."""
+    unknown_origins: frozenset[str] = frozenset()
 
 
 def choose_scope(catalogs: Catalogs, selects: Callable[[str], bool], control_schema: str) -> Scope:

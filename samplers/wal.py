@@ -3,6 +3,7 @@
 The hot loop is `WalReader.pump`. It never builds an object per row; what it cannot read is an error with its position.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import xxhash
 
 from comparators.builder import MAX_KEY_BYTES, MAX_ROWS, LaneBuilder
 from comparators.canonical import RowPlan, tuple_end
-from comparators.errors import ProtocolViolation
+from comparators.errors import NotReady, ProtocolViolation
 from comparators.frames import FORCED, FOREIGN
 from comparators.positions import Side, format_lsn
 from comparators.sampling import partition_of, share_of, threshold_of
@@ -26,6 +27,9 @@ _NEW, _OLD, _KEY = b"NOK"
 _DATA, _KEEPALIVE = b"wk"
 _BODY = 25
 """Where the message begins behind the copy header: kind, start, end, clock."""
+
+_SUBSCRIPTION = re.compile(r"pg_\d+")
+"""Origins of apply workers; those of initial copies name a table too."""
 
 FLUSH_SECONDS = 0.005
 MARK_SECONDS = 0.02
@@ -72,6 +76,8 @@ class Sampling:
     partitions: int
     subscriptions: tuple[str, ...]
     """Origin names on the target (`pg_<oid>`); on the source one entry for each subscription."""
+    others: frozenset[str]
+    """Origin names of subscriptions on the target that are none of ours: what they write is foreign."""
     generation: int
     epoch: int
 
@@ -281,6 +287,8 @@ class WalReader:
         if self._side is Side.SOURCE or self._begin is None:
             return
         if origin.name not in self._sampling.subscriptions:
+            if _SUBSCRIPTION.fullmatch(origin.name) and origin.name not in self._sampling.others:
+                raise NotReady(f"origin {origin.name} is new on the target: a subscription was created")
             return
         self._subscription = self._sampling.subscriptions.index(origin.name)
         self._source = origin.lsn

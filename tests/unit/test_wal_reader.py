@@ -7,7 +7,7 @@ import pytest
 import xxhash
 
 from comparators.canonical import TableKey, plan_rows
-from comparators.errors import ProtocolViolation
+from comparators.errors import NotReady, ProtocolViolation
 from comparators.frames import ENDED, FORCED, FOREIGN, decode
 from comparators.positions import Side
 from comparators.sampling import partition_of, seed_of, share_of
@@ -117,7 +117,7 @@ class Router:
 
 def read(messages, side=Side.SOURCE, rate=1.0, control=(), **kwargs):
     script, sink = Script(messages), Frames()
-    sampling = Sampling(SEED, rate, 2, (ORIGIN,), 1, 1)
+    sampling = Sampling(SEED, rate, 2, (ORIGIN,), frozenset({"pg_78"}), 1, 1)
     reader = WalReader(
         side, script, sampling, Router(control), sink, start=50, seal=bytes, watermark=lambda _s, p: p, **kwargs
     )
@@ -174,12 +174,17 @@ def test_our_own_tables_are_never_sampled_away():
     assert [("I", ENDED | FORCED)] == changes(sink)
 
 
-@pytest.mark.parametrize("source", [[], [origin(5, "pg_77_16385")], [origin(5, "another")]])
+@pytest.mark.parametrize("source", [[], [origin(5, "pg_77_16385")], [origin(5, "pg_78")], [origin(5, "another")]])
 def test_a_write_without_our_origin_is_read_in_full_at_any_rate(source):
     messages = [relation(), begin(100, OUT), *source, insert(b"1", b"a"), commit(100, 110, OUT)]
     reader, sink = read(messages, Side.TARGET, rate=0.01)
     assert [("I", ENDED | FOREIGN)] == changes(sink)
     assert 1 == reader.counts.foreign
+
+
+def test_a_subscription_made_anew_is_looked_up_before_anything_is_accused():
+    with pytest.raises(NotReady, match="pg_99"):
+        read([relation(), begin(100, OUT), origin(5, "pg_99")], Side.TARGET)
 
 
 def test_an_update_of_the_key_is_one_change_under_the_old_key():
@@ -217,7 +222,7 @@ def test_a_keepalive_moves_the_position_but_not_inside_a_transaction():
 
 def test_the_server_is_answered_while_the_sink_is_full():
     script, sink = Script([keepalive(400, reply=1), begin(500, IN)]), Frames(full=True)
-    sampling = Sampling(SEED, 1.0, 2, (ORIGIN,), 1, 1)
+    sampling = Sampling(SEED, 1.0, 2, (ORIGIN,), frozenset(), 1, 1)
     reader = WalReader(
         Side.SOURCE, script, sampling, Router(), sink, start=50, seal=bytes, watermark=lambda _s, p: p
     )  # fmt: skip
