@@ -330,7 +330,8 @@ class WalReader:
         elif source:
             self.source_position = max(self.source_position, source)
             if self._on_applied is not None:
-                self._on_applied(self._subscription, source, begin.commit_ts, self._mode is _Mode.READ)
+                sampled = self._mode is _Mode.READ or bool(flags & FORCED)
+                self._on_applied(self._subscription, source, begin.commit_ts, sampled)
         self._begin, self._mode = None, _Mode.SKIP
         self.through = max(self.through, commit.end_lsn)
 
