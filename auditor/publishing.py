@@ -40,7 +40,7 @@ class Publisher:
         self._settings, self._records, self._peers, self._states = settings, records, peers, states
         self._scope, self._watches, self._started = scope, watches, time.time()
         self._inserts: deque[tuple[float, int]] = deque(maxlen=64)
-        self._shapes = ShapeWatch(settings.migration, settings.replication.subscriptions)
+        self._shapes = ShapeWatch(settings.migration, settings.replication.subscriptions, peers.get)
 
     def run(self, stop: threading.Event) -> None:
         """Publish until told to stop; a store that is away is tried again."""

@@ -1,6 +1,6 @@
 """Columns that only one side has: a suspect while a change of the tables may be under way, then a confirmed finding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from comparators.findings import finding_id
@@ -13,8 +13,11 @@ GRACE_SECONDS = 20.0
 class ShapeWatch:
     """Follows the shape of each audited table from one reading of the catalogs to the next."""
 
-    def __init__(self, migration: str, subscriptions: Sequence[str]) -> None:
-        self._migration, self._subscriptions = migration, subscriptions
+    def __init__(
+        self, migration: str, subscriptions: Sequence[str], known: Callable[[str], Mapping[str, Any] | None]
+    ) -> None:
+        """Args: known: gives a record by its key."""
+        self._migration, self._subscriptions, self._known = migration, subscriptions, known
         self._since: dict[str, float] = {}
         self._told: dict[str, str] = {}
 
@@ -27,10 +30,18 @@ class ShapeWatch:
             identity = finding_id(self._migration, "shape-different", table.name, name, None, None)
             if columns:
                 items |= self._differs(identity, table, columns, now)
-            elif self._told.pop(identity, None):
+            elif self._stands(identity):
+                self._told.pop(identity, None)
                 self._since.pop(identity, None)
                 items[f"settled/{identity}"] = _settled("healed", [], now)
         return items
+
+    def _stands(self, identity: str) -> bool:
+        """Say whether a difference is on record, from this process or from one before it."""
+        if identity in self._told:
+            return True
+        settled = self._known(f"settled/{identity}")
+        return settled is not None and settled["state"] != "healed"
 
     def _differs(
         self, identity: str, table: AuditedTable, columns: list[str], now: float
