@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from auditor.demo.faults import find
+from auditor.demo.stage import insert_lsn
 from auditor.demo.summary import Injected, Judged, judge
 from auditor.demo.watch import Watch
 from auditor.demo.world import Plan, World, merged
+from comparators.positions import parse_lsn
 from tests.helpers import wait_for
 
 
@@ -54,18 +56,17 @@ class Stand:
         return told.judged
 
     def drained(self) -> tuple[int, int]:
-        """Wait until everything sampled is resolved after the load has ended; return (sampled, matched)."""
-        before = [-1]
-
-        def still() -> bool:
-            now = self.watch.picture.figures.sampled or 0
-            same, before[0] = now == before[0], now
-            time.sleep(0.5)
-            return same
-
-        wait_for(still, 30, "the audit to resolve everything")
-        figures = self.watch.picture.figures
+        """Wait until everything that the load wrote is resolved; return transactions (sampled, matched)."""
+        with self.world.stage.on_source() as source:
+            written = parse_lsn(insert_lsn(source))
+        wait_for(lambda: self._resolved() >= written, 120, "the audit to resolve everything")
+        figures = self.watch.look().figures
         return figures.sampled or 0, figures.matched or 0
+
+    def _resolved(self) -> int:
+        """Give the source position through which every partition is resolved."""
+        records = self.world.records()
+        return min((core["resolved"] for key, core in records.items() if key.startswith("core/")), default=0)
 
 
 class Said:

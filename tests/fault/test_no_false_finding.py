@@ -17,10 +17,16 @@ LOAD_SECONDS = float(os.environ.get("AUDITOR_TEST_LOAD_SECONDS", "45"))
 """Minutes of it are a matter of the environment; the promise is the same."""
 KILL_EVERY_SECONDS = (3.0, 8.0)
 NAMES = ("sampler-source", "sampler-target", "core", "gate")
-COUNT = (
-    "SELECT count(*) FROM pg_logical_slot_peek_binary_changes('witness', NULL, NULL, 'proto_version', '1',"
-    " 'publication_names', %s) WHERE get_byte(data, 0) = ascii('B')"
-)
+COUNT = """
+    WITH seen AS (
+        SELECT xid, chr(get_byte(data, 0)) AS kind, substring(data FROM 2 FOR 4) AS relid
+          FROM pg_logical_slot_peek_binary_changes(
+               'witness', NULL, NULL, 'proto_version', '1', 'publication_names', %s))
+    SELECT count(DISTINCT xid::text) FROM seen
+     WHERE kind = 'T' OR kind IN ('I', 'U', 'D') AND relid <> ALL (
+           SELECT int4send(c.oid::int) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname LIKE 'auditor%%')"""
+"""Transactions of the shop that a slot of our own has seen; the auditor's markers are not among them."""
 pytestmark = pytest.mark.timeout(300 + 3 * LOAD_SECONDS)
 
 
@@ -37,7 +43,7 @@ def test_load_is_counted_exactly_and_accuses_nobody(kill: bool):
         with session(opened.world.stage.source) as source:
             assert sampled == one(source, COUNT, PUBLICATION)
         assert matched == sampled
-        assert not opened.watch.picture.findings
+        assert [finding["sentence"] for finding in opened.watch.picture.findings] == []
         assert opened.world.workload.problems == []
 
 
