@@ -18,6 +18,7 @@ from comparators.errors import AuditorError, NotReady, SideUnavailable
 from samplers.connections import connect
 from samplers.progress import ApplyWatch
 from samplers.rows import Session
+from samplers.scope import AuditedTable
 from samplers.settle import Outcome, Settlement, settle_keys, settle_table
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,9 @@ class Rechecker:
         self._due: dict[str, float] = {}
         """Finding to the time of its next look."""
         self._tries: dict[str, int] = {}
+        self._version = -1
+        self._audited_once: dict[str, AuditedTable] = {}
+        """Tables as they were audited; one that has left the audit can still be read."""
         self.error: str | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -68,9 +72,15 @@ class Rechecker:
                 log.warning("recheck: %s", error, extra={"action": "recheck-interrupted"})
                 stop.wait(0.5)
 
+    def _remember(self) -> None:
+        if self._version != self._scope.version:
+            self._version = self._scope.version
+            self._audited_once.update(self._scope.now().tables)
+
     def _round(self, source: Session, target: Session, stop: threading.Event) -> None:
         """Take in what changed and look at the one finding that is due longest."""
         now = time.time()
+        self._remember()
         self._take(self._peers.refresh(), now)
         due = min(self._due.items(), key=lambda item: item[1], default=None)
         if due is None or due[1] > now:
@@ -108,9 +118,10 @@ class Rechecker:
                 self._due.setdefault(identity, now + CONFIRMED_AGAIN_SECONDS)
 
     def _look(self, finding: Record, source: Session, target: Session) -> Settlement:
-        table = self._scope.now().tables.get(str(finding["table"]))
+        name = str(finding["table"])
+        table = self._audited_once.get(name)
         if table is None:
-            raise NotReady("the table is not audited any more")
+            raise NotReady("the table was not audited since this process started")
         number = self._settings.replication.subscriptions.index(finding["subscription"])
         applied = self._applied(number)
         if finding["whole_table"] or not finding["key_cipher"]:

@@ -1,5 +1,6 @@
 """Keep the scope of a migration current: both catalogs are read at the start, when the log asks, and now and then."""
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -8,8 +9,11 @@ from comparators.errors import AuditorError, NeedsOperator
 from samplers.catalog import published_tables, subscriptions, tables
 from samplers.connections import connect
 from samplers.scope import Catalogs, Scope, choose_scope
+from samplers.withdrawal import in_the_way, withdraw
 
-READ_SECONDS = 5.0
+log = logging.getLogger(__name__)
+
+READ_SECONDS = 3.0
 FIRST_SECONDS = 1.0
 
 
@@ -83,6 +87,11 @@ def load_scope(settings: Settings) -> tuple[Scope, Catalogs]:
         known = subscriptions(target)
         target_tables = tables(target)
         ours = published_tables(target, [names.publication, names.publication_inserts])
+        withdrawn = in_the_way(ours, target_tables, names.publication, target.info.server_version)
+        for name in withdrawn:
+            log.error("%s lost its replica identity: our publication gives way", name, extra={"action": "withdrawn"})
+            withdraw(target, names.publication, target_tables[name])
+        ours = [table for table in ours if table.full_name not in withdrawn]
     missing = [name for name in replication.subscriptions if name not in known]
     if missing:
         raise NeedsOperator(

@@ -38,3 +38,20 @@ def test_a_server_shuts_down_while_the_audit_waits_for_the_other_side(
         wait_for(lambda: not server.running, 20, f"the {side} to shut down")
         blocker.close()
         assert [] == audit.findings()
+
+
+@pytest.mark.timeout(180)
+def test_our_publication_gives_way_when_a_key_is_dropped(pair: Pair, tmp_path: Any) -> None:
+    """With the whole old row on the source, apply needs no key on the target; only a publication there would."""
+    pair.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    pair.source.execute("ALTER TABLE t REPLICA IDENTITY FULL; INSERT INTO t VALUES (1, 'a')")
+    pair.replicate()
+    with Audit(pair, tmp_path) as audit:
+        pair.source.execute("UPDATE t SET v = 'b'")
+        audit.wait_verdict("PASS")
+        pair.target.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
+        pair.source.execute("UPDATE t SET v = 'c'")
+        wait_for(lambda: pair.target.value("SELECT v FROM t") == "c", 60, "apply to go on")
+        audit.wait_verdict("INCONCLUSIVE")
+        assert any("public.t" in reason for reason in audit.verdict()["reasons"])
+        wait_for(lambda: all(f.state == "healed" for f in audit.findings()), 30, "the unseen update to be read again")
