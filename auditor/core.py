@@ -148,10 +148,13 @@ class Core:
         return int((self._seen.get("baseline") or {}).get("generation", 0))
 
     def _turn(self, generation: int) -> None:
-        """Begin anew with a newer baseline; frames of the older one are done with."""
+        """Look for the newer baseline that a frame is of."""
         self._refresh()
         if self._generation() < generation:
             raise NotReady(f"frames of baseline {generation} arrive, but none is recorded: run `auditor prepare`")
+
+    def _begin_anew(self) -> None:
+        """Start every partition with the baseline that holds now; frames of the older one are done with."""
         for number, old in self._partitions.items():
             fresh = _Partition(self._joins(number), outstanding=old.outstanding, done=old.done)
             fresh.resolve(list(old.outstanding))
@@ -185,12 +188,16 @@ class Core:
         return changed
 
     def _refresh(self) -> None:
+        """Take in what the records say; a new baseline begins everything anew before its first frame."""
+        before = self._generation()
         for key, value in self._records.changes().items():
             area, _, name = key.partition("/")
             if area == "suspect":
                 (self._findings.discard if value is None else self._findings.add)(name)
             elif area in ("baseline", "progress") or key == "sampler/target":
                 self._seen[key] = value
+        if self._generation() != before:
+            self._begin_anew()
         for state in self._partitions.values():
             state.changed |= self._audit(state.joins)
 

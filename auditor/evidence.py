@@ -196,7 +196,7 @@ def _inner(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _baseline(record: Mapping[str, Any] | None) -> BaselineSeen | None:
-    if record is None:
+    if record is None or "ended" in record or "renewing" in record:  # torn down, or being prepared
         return None
     return BaselineSeen(_whole(record, "floor"), _number(record, "at"), _whole(record, "generation"))
 

@@ -239,7 +239,7 @@ METRICS = (
     Declared("auditor_replication_lag_bytes", "WAL of the source not applied on the target.", _target("lag_bytes")),
     Declared(
         "auditor_apply_delay_seconds",
-        "Apply delay of the sampled transactions.",
+        "From commit to applied, of all transactions of the last ten seconds.",
         _percentiles("delay_ms"),
         ("percentile",),
     ),

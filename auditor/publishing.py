@@ -70,7 +70,8 @@ class Publisher:
             conninfo = self._settings.side(state.side).conninfo()
             try:
                 with connect(conninfo, application_name="auditor slots") as connection:
-                    state.slot = inspect_slot(connection, slot)
+                    looked = time.time()
+                    state.slot, state.slot_at = inspect_slot(connection, slot), looked
             except AuditorError as error:
                 state.slot_error = str(error)
 
@@ -171,9 +172,11 @@ class Publisher:
         return int(baseline["target_start"]) if ready_before else insert
 
     def _lost_slot(self, state: SideState, now: float) -> Items:
-        """Record the interval that a lost slot leaves unaudited; it stays open until a new baseline."""
+        """Record the interval that a lost slot leaves unaudited; it stays open until the audit is begun anew."""
         baseline, slot = self._peers.baseline(), state.slot
         if baseline is None or slot is None or (slot.exists and slot.wal_status != "lost"):
+            return {}
+        if state.slot_at <= baseline["at"]:  # it was looked at before this baseline made its slots
             return {}
         key = f"gap/slot-{state.side}-{baseline['generation']}"
         if self._peers.get(key) is not None:

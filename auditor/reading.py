@@ -39,6 +39,8 @@ class SideState:
     side: Side
     reader: WalReader | None = None
     slot: SlotState | None = None
+    slot_at: float = 0.0
+    """When it was looked at, unix seconds; 0 where nothing may be concluded from its absence."""
     reading: bool = False
     waiting_for: str | None = None
     waiting_since: float = 0.0

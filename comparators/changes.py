@@ -275,10 +275,12 @@ class Join:
         """Remember from which position a rate holds; without a transaction to tell, the old one is assumed."""
         if not lane.rates:
             lane.rates.append((0, frame.rate))
-        elif lane.rates[-1][1] != frame.rate and len(frame.own):
-            first = int(frame.own[0]) if frame.side is Side.SOURCE else first_origin(frame)
-            if first is not None:
-                lane.rates.append((first, frame.rate))
+        elif lane.rates[-1][1] != frame.rate:
+            new, _ = new_from(frame, lane)
+            named = frame.own if frame.side is Side.SOURCE else frame.source
+            own = named[new:][(frame.flags[new:] & FOREIGN) == 0]
+            if len(own):
+                lane.rates.append((int(own[0]), frame.rate))
 
     def _identify(self, frame: Frame) -> None:
         for entry in frame.tables:

@@ -398,7 +398,7 @@ def _stopped(subscription: SubscriptionSeen) -> str | None:
     return subscription.error
 
 
-PREPARE_AGAIN = ("auditor prepare --new-baseline", "auditor gate check --wait")
+PREPARE_AGAIN = ("to begin the audit anew: auditor teardown, then auditor prepare", "auditor gate check --wait")
 LOOK = ("auditor status",)
 CONDITIONS = (
     Condition(
@@ -422,6 +422,6 @@ CONDITIONS = (
     Condition("slots-in-budget", "bytes", 2**30, _slots_in_budget, "The auditor's replication slots", LOOK),
     Condition("unaudited-gaps", "gaps", 0, _unaudited_gaps, "Intervals nobody audited", PREPARE_AGAIN),
     Condition("scope-complete", "tables", 0, _scope_complete, "Tables outside the audit",
-              ("publish the table, or name it in tables.exclude",)),
+              ("publish the table and run `auditor prepare`, or name it in tables.exclude",)),
 )  # fmt: skip
 NAMES = tuple(condition.name for condition in CONDITIONS)

@@ -47,7 +47,10 @@ class Plan:
     canary: bool
     """Marker and canary tables are, or will be, in place."""
     floor_moves: bool
-    """What is judged starts anew: something that the baseline stands on is created or changed."""
+    """What is judged starts anew: a slot is created, or the baseline is of other servers.
+
+    Tables that come or go need no new floor: the core judges each from the first position it had not seen by then.
+    """
 
 
 def plan_prepare(survey: Survey, request: PrepareRequest) -> Plan:
@@ -67,7 +70,7 @@ def plan_prepare(survey: Survey, request: PrepareRequest) -> Plan:
         needs_person=tuple(_person(survey, canary, planned)),
         tables=reports,
         canary=installed,
-        floor_moves=bool(slots or publications.steps) or not _baseline_holds(survey, request),
+        floor_moves=bool(slots) or not _baseline_holds(survey, request),
     )
 
 

@@ -142,7 +142,7 @@ def test_a_lost_slot_needs_a_person_and_says_what_to_run(side: str, slot: dict[s
     verdict = verdict_of(records)
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.needs_person
-    assert verdict.next_steps[0] == "auditor prepare --new-baseline"
+    assert verdict.next_steps[0] == "to begin the audit anew: auditor teardown, then auditor prepare"
     assert f"the slot on the {side} is lost" in part(verdict, "slots-in-budget").reason
 
 
