@@ -1,5 +1,7 @@
 """The live view: it shows what a spectator must see, at every verdict and with nothing known yet."""
 
+from io import StringIO
+
 import pytest
 from rich.console import Console
 
@@ -8,9 +10,9 @@ from auditor.demo.watch import UNREACHABLE, Figures, Picture
 
 
 def shown(picture: Picture) -> str:
-    console = Console(width=120, record=True, quiet=True)
-    console.print(drawn(picture, 12.3, "under load"))
-    return console.export_text()
+    screen = StringIO()
+    Console(width=120, file=screen).print(drawn(picture, 12.3, "under load"))
+    return screen.getvalue()
 
 
 def picture(verdict: str, *reasons: str) -> Picture:
@@ -26,8 +28,9 @@ def picture(verdict: str, *reasons: str) -> Picture:
 def test_it_shows_counts_rates_lag_window_findings_and_reasons():
     text = shown(picture("FAIL", "Confirmed differences: 1 open"))
     for part in (
-        "FAIL", "500 transactions committed", "399 of 400 sampled transactions matched", "180/s sampled", "179/s matched",
-        "p95 2.2 ms", "98.7%", "f_0123456789abcdef", "row-different", "public.products", "Confirmed differences: 1 open",
+        "FAIL", "500 transactions committed", "399 of 400 sampled transactions matched", "180/s sampled",
+        "179/s matched", "p95 2.2 ms", "98.7%", "f_0123456789abcdef", "row-different", "public.products",
+        "Confirmed differences: 1 open",
     ):  # fmt: skip
         assert part in text
 
