@@ -151,7 +151,7 @@ def words(ending: Ending) -> str:
         f"findings          {len(ending.picture.findings)}",
         *(f"                  {finding['sentence']}" for finding in ending.picture.findings[:10]),
         *_fault_words(ending),
-        f"relaxed limits    {', '.join(f'{name} {limit:g}' for name, limit in ending.limits.items())}",
+        f"relaxed limits    {', '.join(f'{name} {limit:.10g}' for name, limit in ending.limits.items())}",
         *(f"workload          {problem}" for problem in ending.problems),
     ]
     return "\n".join(lines)
