@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from auditor.servers import KafkaServer, PostgresServer
 from tests.helpers import Pair
+
+hypothesis.settings.register_profile("auditor", deadline=None)  # tests promise results, never times
+hypothesis.settings.load_profile("auditor")
 
 SETTINGS = {
     "wal_level": "logical",
