@@ -4,6 +4,7 @@ The source and pgbench have a processor of their own, the target and the auditor
 takes from the source shows, what the auditor takes from its own machine does not. With one processor both show.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -181,9 +182,8 @@ def source_cpu_seconds(source: PostgresServer) -> float:
     children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
     ticks = 0
     for pid in (postmaster, *children):
-        stat = Path(f"/proc/{pid}/stat")
-        if stat.exists():
-            fields = stat.read_text().rpartition(")")[2].split()
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # ended meanwhile: the postmaster has its time
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += sum(int(value) for value in fields[11 : 15 if pid == postmaster else 13])
     return ticks / os.sysconf("SC_CLK_TCK")
 
