@@ -165,6 +165,8 @@ class Rechecker:
         ]
         row_kind = finding["kind"] in ("row-different", "row-missing", "row-extra")
         listed = len(settled.keys) == len(finding["keys"]) and row_kind
+        before = self._peers.get(f"settled/{finding['id']}")
+        again = before is not None and before["state"] == "confirmed"
         return {
             "state": "confirmed",
             "kind": settled.kind if row_kind and settled.kind else finding["kind"],
@@ -172,7 +174,7 @@ class Rechecker:
             "count": len(keys) if listed else finding["count"],
             "keys": keys if listed else finding["keys"],
             "rounds": settled.rounds,
-            "settled_at": time.time(),
+            "settled_at": before["settled_at"] if before is not None and again else time.time(),
             "explained_by": self._explanation(finding),
             "reason": None,
         }
