@@ -182,7 +182,7 @@ class Core:
             tables = {
                 str(entry["table"]): int(entry["since"])
                 for entry in scope["scope"]
-                if entry["state"] == "audited" and entry["subscription"] == number
+                if entry["state"] in ("audited", "partial") and entry["subscription"] == number
             }
             changed |= join.audit(tables)
         return changed
@@ -236,6 +236,7 @@ class Core:
             "table": table.name,
             "key_columns": list(table.key_columns),
             "whole_table": suspect.whole_table,
+            "keyless": table.keyless,
             "keys": [self._shown(table.name, table.key_columns, key) for key in keys],
             "key_cipher": self._sealer.seal_keys(keys) if keys else None,
             "count": suspect.count,

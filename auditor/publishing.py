@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 0.25
 SLOT_SECONDS = 1.0
+FAILING_SECONDS = 30.0
+"""How long a failure of apply counts; a worker is started again after seconds."""
 
 Items = dict[str, dict[str, Any] | None]
 
@@ -40,6 +42,8 @@ class Publisher:
         self._settings, self._records, self._peers, self._states = settings, records, peers, states
         self._scope, self._watches, self._started = scope, watches, time.time()
         self._inserts: deque[tuple[float, int]] = deque(maxlen=64)
+        self._apply_errors: dict[str, tuple[int, float]] = {}
+        self._shown: dict[str, tuple[frozenset[str], str | None]] = {}
         self._shapes = ShapeWatch(settings.migration, settings.replication.subscriptions, peers.get)
 
     def run(self, stop: threading.Event) -> None:
@@ -81,7 +85,7 @@ class Publisher:
             record = self._side_record(state, now)
             if state.side is Side.TARGET:
                 record |= self._target_record(state, now)
-                items |= self._ready(state)
+                items |= self._ready(state) | self._narrowed(now)
                 items |= self._shapes.look(self._scope.now(), now)
             items[f"sampler/{state.side}"] = record
             items[f"process/sampler-{state.side}"] = {
@@ -120,13 +124,45 @@ class Publisher:
             "lag_bytes": max(source.wal_insert - applied, 0) if source.wal_insert else None,
             "clock_uncertainty_ms": source.uncertainty_ms,
             "nudge": {"on": nudge.on, "xids_per_second": nudge.xids_per_second},
-            "subscriptions": [subscription_record(s, scope) for s in (catalogs.subscriptions if catalogs else ())],
+            "subscriptions": [
+                subscription_record(one, scope, self._failing(one, now))
+                for one in (catalogs.subscriptions if catalogs else ())
+            ],
             "unknown_subscriptions": list(catalogs.unknown_subscriptions) if catalogs else [],
             "unpublished": [name for name, (kind, _) in scope.left_out.items() if kind == "skipped"],
             "scope": scope.records(),
             "foreign_transactions": state.reader.counts.foreign if state.reader else 0,
             "errors": [e for e in (source.error, apply.error, apply.forbidden, nudge.error, self._scope.error) if e],
         }
+
+    def _failing(self, subscription: Subscription, now: float) -> bool:
+        """Say whether apply has failed since a moment ago."""
+        count, at = self._apply_errors.get(subscription.name, (subscription.apply_errors, 0.0))
+        if subscription.apply_errors > count:
+            at = now
+        self._apply_errors[subscription.name] = (subscription.apply_errors, at)
+        return now - at < FAILING_SECONDS
+
+    def _narrowed(self, now: float) -> Items:
+        """Record a gap for each table whose publication has come to show less: what was left out is gone for good."""
+        catalogs, baseline = self._scope.catalogs, self._peers.baseline()
+        if catalogs is None or baseline is None:
+            return {}
+        items: Items = {}
+        for table in catalogs.published:
+            shown = (table.operations, table.row_filter)
+            before = self._shown.setdefault(table.full_name, shown)
+            if before == shown:
+                continue
+            self._shown[table.full_name] = shown
+            if before[0] <= shown[0] and before[1] == shown[1]:
+                continue
+            position = self._watches.source.wal_insert if self._watches.source else 0
+            items[f"gap/publication-{baseline['generation']}-{table.full_name}"] = {
+                "from": position, "to": None, "at": now, "side": "source", "open": True,
+                "reason": f"the publication of {table.full_name} was changed to show less, or other rows",
+            }  # fmt: skip
+        return items
 
     def _delays(self, applied: int, now: float) -> dict[str, Any]:
         """Sum up the delays; a window narrower than four times the clocks' uncertainty is not measured."""
@@ -200,13 +236,17 @@ def slot_record(slot: SlotState | None, budget_bytes: int) -> dict[str, Any] | N
     }  # fmt: skip
 
 
-def subscription_record(subscription: Subscription, scope: Scope) -> dict[str, Any]:
-    """Describe a subscription as the records hold it."""
+def subscription_record(subscription: Subscription, scope: Scope, failing: bool) -> dict[str, Any]:
+    """Describe a subscription as the records hold it.
+
+    Args:
+        failing: apply has failed a moment ago; a worker that is started again and again looks alive in between.
+    """
     waiting = [table.name for table in scope.tables.values() if not table.ready]
     failed = f"{subscription.apply_errors} apply errors" if subscription.apply_errors else None
     return {
         "name": subscription.name, "enabled": subscription.enabled, "worker": subscription.worker,
-        "error": failed if not subscription.worker else None, "tables_not_ready": waiting,
+        "error": failed if failing or not subscription.worker else None, "tables_not_ready": waiting,
     }  # fmt: skip
 
 

@@ -46,6 +46,7 @@ class SideState:
     waiting_since: float = 0.0
     error: str | None = None
     slot_error: str | None = None
+    strangers: set[str] = field(default_factory=set)
     ready_from: dict[str, int] = field(default_factory=dict)
     """On the target: own position from which a table's writes without origin are foreign."""
 
@@ -101,7 +102,9 @@ class SideReader:
         state, names = self._state, self._settings.names
         slot = names.source_slot if state.side is Side.SOURCE else names.target_slot
         start = self._check_side(baseline, slot)
-        router = ScopeRouter(state.side is Side.SOURCE, self._scope.now, lambda t: state.ready_from.get(t, NEVER))
+        router = ScopeRouter(
+            state.side is Side.SOURCE, self._scope.now, lambda t: state.ready_from.get(t, NEVER), state.strangers
+        )
         sink = self._open_sink(state.side)
         stream = ReplicationStream(self._conninfo, slot, self._publications(), side=state.side)
         try:

@@ -128,8 +128,9 @@ class Rechecker:
             return settle_table(source, target, table.pair(), applied)
         keys = self._sealer.unseal_keys(finding["key_cipher"])
         settled = settle_keys(source, target, table.pair(), finding["key_columns"], keys, applied)
-        if settled.outcome is Outcome.EQUAL and finding["count"] > LISTED:
-            return settle_table(source, target, table.pair(), applied)  # the keys beyond those listed
+        if settled.outcome is Outcome.EQUAL and (finding["count"] > LISTED or finding.get("keyless")):
+            # the keys beyond those listed; and without a key a row that changed again is another row
+            return settle_table(source, target, table.pair(), applied)
         return settled
 
     def _applied(self, subscription: int) -> Callable[[int], bool]:

@@ -7,6 +7,7 @@ from typing import Any
 import xxhash
 
 from comparators.canonical import TableKey, plan_rows
+from comparators.errors import NotReady
 from samplers.catalog import PublishedTable, Subscription, TableShape
 from samplers.pgoutput import Relation
 from samplers.rows import RowSource
@@ -29,6 +30,8 @@ class AuditedTable:
     """Source position after which replication itself brings its rows."""
     ready: bool
     control: bool
+    whole: bool
+    """Every operation that the source publishes can be followed."""
     key: TableKey
     source: TableShape
     target: TableShape
@@ -37,6 +40,20 @@ class AuditedTable:
     target_columns: tuple[str, ...]
     only_on_source: tuple[str, ...]
     only_on_target: tuple[str, ...]
+
+    @property
+    def state(self) -> str:
+        """Say how far the table is audited: `audited`, `partial` (inserts only) or `skipped` (not yet)."""
+        if not self.ready:
+            return "skipped"
+        return "audited" if self.whole else "partial"
+
+    @property
+    def reason(self) -> str | None:
+        """Say why the table is not audited, or not in full."""
+        if not self.ready:
+            return "the initial copy is not finished"
+        return None if self.whole else "without a replica identity on both sides only inserts can be followed"
 
     def pair(self) -> Pair:
         """Describe the table for reading its rows again on both sides, by the columns both have."""
@@ -55,10 +72,9 @@ class Scope:
     def records(self) -> list[dict[str, Any]]:
         """Describe the scope as the records hold it."""
         audited = [
-            {"table": t.name, "state": "audited" if t.ready else "skipped", "subscription": t.subscription,
-             "since": t.since, "reason": None if t.ready else "the initial copy is not finished"}
+            {"table": t.name, "state": t.state, "subscription": t.subscription, "since": t.since, "reason": t.reason}
             for t in self.tables.values()
-        ]  # fmt: skip
+        ]
         rest = [
             {"table": name, "state": state, "reason": reason, "subscription": None, "since": None}
             for name, (state, reason) in self.left_out.items()
@@ -125,6 +141,8 @@ def _missing(
     name: str, published: Mapping[str, Any], ours: Mapping[str, Any], owners: Mapping[str, Any], catalogs: Catalogs
 ) -> str | None:
     """Say why a table cannot be audited, or `None`."""
+    if name.count(".") != 1:
+        return "a schema or table whose name has a dot cannot be audited yet: exclude it"
     if name not in published:
         return "not published"
     if name not in catalogs.source:
@@ -135,6 +153,8 @@ def _missing(
         return "it does not exist on the target"
     if name not in ours:
         return "not in our publication on the target: run `auditor prepare` again"
+    if ours[name].row_filter is not None:
+        return "somebody put a row filter into our publication on the target: run `auditor teardown`, then `prepare`"
     return None
 
 
@@ -145,10 +165,11 @@ def _audited(
     source, target = catalogs.source[name], catalogs.target[name]
     source_columns = tuple(published.columns) if published.columns is not None else _plain(source)
     target_columns = _plain(target)
-    operations = frozenset(_CODES[o] for o in published.operations) & frozenset(_CODES[o] for o in ours.operations)
+    wanted = frozenset(_CODES[o] for o in published.operations)
+    key = choose_key(source, target, wanted & frozenset(_CODES[o] for o in ours.operations))
     return AuditedTable(
         name=name, subscription=number, since=since or 0, ready=state == "r", control=control,
-        key=choose_key(source, target, operations), source=source, target=target, source_columns=source_columns,
+        whole=key.operations == wanted, key=key, source=source, target=target, source_columns=source_columns,
         target_columns=target_columns,
         only_on_source=tuple(sorted({c.name for c in source.columns} - {c.name for c in target.columns})),
         only_on_target=tuple(sorted({c.name for c in target.columns} - {c.name for c in source.columns})),
@@ -188,9 +209,17 @@ def _row_source(shape: TableShape, shared: tuple[str, ...]) -> RowSource:
 class ScopeRouter:
     """Plans the relations of one side by the scope that holds now."""
 
-    def __init__(self, is_source: bool, current: Callable[[], Scope], foreign_from: Callable[[str], int]) -> None:
-        """Args: foreign_from: own position from which a write of a table without origin is foreign."""
+    def __init__(
+        self, is_source: bool, current: Callable[[], Scope], foreign_from: Callable[[str], int], strangers: set[str]
+    ) -> None:
+        """Prepare to route.
+
+        Args:
+            foreign_from: own position from which a write of a table without origin is foreign.
+            strangers: relations in our publication that a fresh scope did not know; kept from session to session.
+        """
         self._is_source, self._current, self._foreign_from = is_source, current, foreign_from
+        self._strangers = strangers
         self.unexpected = False
         """A relation does not look as the scope says: the scope should be read again."""
 
@@ -200,7 +229,7 @@ class ScopeRouter:
         table = self._current().tables.get(name)
         if table is None:
             self.unexpected = True
-            return None
+            return None if self._is_source else self._stranger(name, relation)
         own = [column.name for column in relation.columns]
         mine, other = table.source_columns, table.target_columns
         if not self._is_source:
@@ -210,3 +239,17 @@ class ScopeRouter:
         seed = xxhash.xxh3_64_intdigest(name.encode())
         foreign_from = 0 if self._is_source else self._foreign_from(name)
         return Route(plan, table.subscription, seed, table.control, foreign_from)
+
+    def _stranger(self, name: str, relation: Relation) -> Route:
+        """Plan a relation of our publication on the target that is no table of the audit, such as one renamed.
+
+        Raises:
+            NotReady: it is new: read the catalogs and start again before anything is said of it.
+        """
+        if name not in self._strangers:
+            self._strangers.add(name)
+            raise NotReady(f"{name} is new in our publication on the target")
+        own = [column.name for column in relation.columns]
+        left_out = name in self._current().left_out
+        plan = plan_rows(name, own, own, TableKey((), _ALL))
+        return Route(plan, 0, xxhash.xxh3_64_intdigest(name.encode()), foreign_from=NEVER if left_out else 0)

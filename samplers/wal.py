@@ -284,8 +284,8 @@ class WalReader:
 
     def _on_origin(self, origin: pgoutput.Origin) -> None:
         """Decide on the target whether the transaction came through one of the subscriptions, and is sampled."""
-        if self._side is Side.SOURCE or self._begin is None:
-            return
+        if self._side is Side.SOURCE or self._begin is None or not origin.lsn:
+            return  # apply always names a position: an origin without one is somebody's session that borrowed it
         if origin.name not in self._sampling.subscriptions:
             if _SUBSCRIPTION.fullmatch(origin.name) and origin.name not in self._sampling.others:
                 raise NotReady(f"origin {origin.name} is new on the target: a subscription was created")

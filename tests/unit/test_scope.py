@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 
 from auditor.shapes import GRACE_SECONDS, ShapeWatch
+from comparators.errors import NotReady
 from samplers.catalog import Column, PublishedTable, Subscription, TableShape
-from samplers.scope import Catalogs, choose_key, choose_scope
+from samplers.pgoutput import Column as Shown
+from samplers.pgoutput import Relation
+from samplers.scope import Catalogs, ScopeRouter, choose_key, choose_scope
 
 ALL = frozenset(b"IUDT")
 OPERATIONS = frozenset({"insert", "update", "delete", "truncate"})
@@ -96,6 +99,39 @@ def test_a_table_that_cannot_be_audited_is_named_with_the_reason(change, reason)
     state, why = scope_of(catalogs(**parts)).left_out["public.t"]
     assert "skipped" == state
     assert reason in why
+
+
+def test_a_table_of_which_only_inserts_can_be_followed_is_not_audited_in_full():
+    keyless = shape(identity="n", primary_key=())
+    scope = scope_of(catalogs([shape()], [keyless], [published()], ours=[published(operations={"insert", "truncate"})]))
+    assert ["partial"] == [entry["state"] for entry in scope.records()]
+
+
+def test_a_publication_that_shows_inserts_only_by_the_users_will_is_audited_in_full():
+    shown = [published(operations={"insert"})]
+    assert ["audited"] == [entry["state"] for entry in scope_of(catalogs([shape()], [shape()], shown)).records()]
+
+
+def test_a_name_with_a_dot_is_never_taken_for_another():
+    dotted = shape("b.c")
+    scope = scope_of(catalogs([dotted], [dotted], [published("b.c")]))
+    assert {} == scope.tables
+    assert "dot" in scope.left_out["public.b.c"][1]
+
+
+def test_a_row_filter_in_our_publication_is_noticed():
+    ours = [replace(published(), row_filter="(id > 9)")]
+    assert "row filter" in scope_of(catalogs([shape()], [shape()], [published()], ours=ours)).left_out["public.t"][1]
+
+
+def test_a_relation_that_nobody_knows_is_looked_up_and_then_foreign():
+    strangers = set()
+    router = ScopeRouter(False, lambda: scope_of(catalogs([shape()], [shape()], [published()])), lambda _: 0, strangers)
+    renamed = Relation(9, "o", "t1", "d", (Shown(True, "id", 23, -1),))
+    with pytest.raises(NotReady):
+        router.route(renamed)
+    route = router.route(renamed)
+    assert ("o.t1", 0) == (route.plan.table, route.foreign_from)
 
 
 def test_an_excluded_table_is_no_reason_to_doubt():

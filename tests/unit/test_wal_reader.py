@@ -174,7 +174,9 @@ def test_our_own_tables_are_never_sampled_away():
     assert [("I", ENDED | FORCED)] == changes(sink)
 
 
-@pytest.mark.parametrize("source", [[], [origin(5, "pg_77_16385")], [origin(5, "pg_78")], [origin(5, "another")]])
+@pytest.mark.parametrize(
+    "source", [[], [origin(5, "pg_77_16385")], [origin(5, "pg_78")], [origin(5, "another")], [origin(0)]]
+)
 def test_a_write_without_our_origin_is_read_in_full_at_any_rate(source):
     messages = [relation(), begin(100, OUT), *source, insert(b"1", b"a"), commit(100, 110, OUT)]
     reader, sink = read(messages, Side.TARGET, rate=0.01)
