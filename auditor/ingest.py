@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 FIRST_SCOPE_SECONDS = 30.0
+SWITCH_SECONDS = 0.0005
+"""How long a busy thread may keep the others waiting: the apply watch times what happens within milliseconds."""
 
 
 @dataclass(slots=True)
@@ -73,6 +76,7 @@ def start_samplers(
     Raises:
         NeedsOperator: nothing can be read before a person acts, such as a missing baseline or subscription.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     records = open_records(settings)
     peers = Peers(records)
     peers.refresh()
