@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from auditor.core import build_core
 from auditor.evidence_key import evidence_key
-from auditor.kafka_sink import KafkaSink
 from auditor.peers import Peers
 from auditor.publishing import Publisher
 from auditor.reading import SideReader, SideState, Watches
@@ -20,7 +19,7 @@ from auditor.records import open_records
 from auditor.scoping import ScopeKeeper, load_scope
 from auditor.sealing import Sealer
 from auditor.settings import Settings
-from auditor.sinks import MemorySink, Sink
+from auditor.sinks import Sink, open_sink
 from auditor.stream import run_core
 from auditor.topics import ensure_topics
 from auditor.transports.memory import MemoryLog
@@ -167,11 +166,10 @@ def run_sampler(settings: Settings, side: Side) -> int:
         raise SettingInvalid(
             "transport: memory keeps samplers and core in one process", hint="use `auditor run`, or configure Kafka"
         )
-    kafka = settings.transport
     ensure_topics(settings)
     threads = Threads(stop_on_signal())
     try:
-        start_samplers(settings, [side], lambda _side: KafkaSink(kafka, settings.names.topics.changes), threads)
+        start_samplers(settings, [side], lambda side: open_sink(settings, side, None), threads)
         threads.stop.wait()
     finally:
         threads.join()
@@ -192,7 +190,7 @@ def run_worker(settings: Settings) -> int:
     core = build_core(settings, open_records(settings))
     threads = Threads(stop_on_signal())
     try:
-        start_samplers(settings, list(Side), lambda side: MemorySink(frames, side), threads)
+        start_samplers(settings, list(Side), lambda side: open_sink(settings, side, frames), threads)
         status = asyncio.run(run_core(settings, core, frames, threads.stop))
     finally:
         threads.join()

@@ -77,7 +77,8 @@ class Publisher:
                     looked = time.time()
                     state.slot, state.slot_at = inspect_slot(connection, slot), looked
             except AuditorError as error:
-                state.slot_error = str(error)
+                state.slot = None  # what was seen earlier says nothing of now: not known, until it is seen again
+                log.warning("%s: the slot cannot be seen: %s", state.side, error, extra={"action": "slot-unseen"})
 
     def _items(self, now: float) -> Items:
         items: Items = {}
@@ -109,8 +110,13 @@ class Publisher:
             "rate": self._settings.sampling_rate,
             "reading": state.reading,
             "waiting_for": state.waiting_for,
-            "error": state.error or self._scope.error,
+            "error": state.error or self._scope.error or self._watch_error(state.side),
         }
+
+    def _watch_error(self, side: Side) -> str | None:
+        """Say what keeps the watches from looking: what they saw before must not pass for now."""
+        watches = [self._watches.source] if side is Side.SOURCE else [self._watches.source, self._watches.apply]
+        return next((watch.error for watch in watches if watch is not None and watch.error), None)
 
     def _target_record(self, state: SideState, now: float) -> dict[str, Any]:
         source, apply, nudge, scope = self._watches.source, self._watches.apply, self._watches.nudge, self._scope.now()

@@ -45,7 +45,6 @@ class SideState:
     waiting_for: str | None = None
     waiting_since: float = 0.0
     error: str | None = None
-    slot_error: str | None = None
     strangers: set[str] = field(default_factory=set)
     ready_from: dict[str, int] = field(default_factory=dict)
     """On the target: own position from which a table's writes without origin are foreign."""

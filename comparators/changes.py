@@ -19,7 +19,7 @@ import xxhash
 
 from comparators.batches import Batch, Tallies
 from comparators.frames import ENDED, FORCED, FOREIGN, OVERSIZE, Array, Cut, Frame
-from comparators.lanes import Lane, Open, first_origin, first_waiting, holds, new_from, places_of, sums
+from comparators.lanes import Lane, Open, first_origin, holds, new_from, places_of, sums
 from comparators.positions import Side
 from comparators.sampling import share_of, threshold_of
 from comparators.suspects import (
@@ -95,11 +95,6 @@ class Join:
     def pending(self) -> int:
         """Count the transactions that wait for their other side."""
         return sum(len(lane.pending) for lane in self._lanes.values())
-
-    @property
-    def oldest_unresolved(self) -> int | None:
-        """Give the source position of the first transaction that waits; `None` when none does."""
-        return min((lsn for lane in self._lanes.values() for lsn in first_waiting(lane.pending)), default=None)
 
     def watermark(self, side: Side) -> int:
         """Give the source position that a side has passed in this lane pair."""

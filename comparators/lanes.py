@@ -1,8 +1,7 @@
 """One lane: what one side of a subscription has shown in a partition so far, and arithmetic over its frames."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,11 +36,6 @@ class Lane:
     last: int = 0
     """Last source position seen in a transaction of this lane."""
     acked: Cut | None = None
-
-
-def first_waiting(pending: Mapping[int, Any]) -> list[int]:
-    """Give the first source position that waits, if any."""
-    return [next(iter(pending))] if pending else []
 
 
 def first_origin(frame: Frame, less: int = 0) -> int | None:
