@@ -185,6 +185,12 @@ def _text(record: Mapping[str, Any], name: str) -> str | None:
     return None if value is None else str(value)
 
 
+def _name(record: Mapping[str, Any], name: str) -> str | None:
+    """Give a text that was written as one; a number or a list in its place names nothing."""
+    value = record.get(name)
+    return value if isinstance(value, str) else None
+
+
 def _names(record: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
     value = record.get(name)
     return tuple(sorted({str(item) for item in value})) if isinstance(value, list | tuple) else None
@@ -205,7 +211,7 @@ def _processes(records: Records) -> dict[str, ProcessSeen]:
     supervised = _below(records, "supervisor/")
     return {
         name: ProcessSeen(
-            incarnation=_text(record, "incarnation"),
+            incarnation=_name(record, "incarnation"),
             heartbeat=_number(record, "heartbeat"),
             error=_text(record, "error"),
             last_exit=_last_exit(supervised, name),
