@@ -1,39 +1,43 @@
 """What a source row must look like on the target where the two differ by design: renamed, cast, left out, filtered."""
 
-from collections.abc import Iterable, Mapping as Items
+from collections.abc import Iterable
+from collections.abc import Mapping as Items
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from comparators.errors import SettingInvalid
 from comparators.positions import Side
 
-_NOTHING: Items[str, str] = MappingProxyType({})
+_NO_TEXT: Items[str, str] = MappingProxyType({})
+_NO_NAMES: Items[str, frozenset[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class SideRules:
     """What one side's rows are read by; expressions are PostgreSQL's SQL over that side's own columns."""
 
-    expressions: Items[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
+    expressions: Items[str, str] = field(default=_NO_TEXT, hash=False)
     """By the source's name of the column; it stands in the place of the bare column."""
     where: str | None = None
     """Rows that take part; `None`: all."""
-    reads: Items[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}), hash=False)
-    """By path in the mapping file: this side's columns that its expressions and filter name."""
+    reads: Items[str, frozenset[str]] = field(default=_NO_NAMES, hash=False)
+    """This side's columns that a rule names, by the rule's place in the mapping file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnRules:
     """How the columns and rows of one table are paired."""
 
+    path: str = ""
+    """Place of these rules, for errors: `FILE: tables.public.orders`."""
     target: str | None = None
     """`schema.table` on the target; `None`: as on the source."""
-    renamed: Items[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
+    renamed: Items[str, str] = field(default=_NO_TEXT, hash=False)
     """Source column to target column."""
     excluded: frozenset[str] = frozenset()
-    """Columns that are not compared, by the source's name, or by the target's where only the target has them."""
-    source: SideRules = SideRules()
-    target_side: SideRules = SideRules()
+    """Columns that are not compared: by the source's name, or the target's where only the target has them."""
+    on_source: SideRules = SideRules()
+    on_target: SideRules = SideRules()
 
     def target_name(self, column: str) -> str:
         """Name the target's column for a column of the source."""
@@ -51,28 +55,30 @@ class ColumnRules:
         """Give the rows of one side that take part; `None`: all."""
         return self._side(side).where
 
-    @property
-    def named(self) -> frozenset[str]:
-        """Columns of the source that a rule names."""
-        casts = frozenset(self.source.expressions) | frozenset(self.target_side.expressions)
-        return casts | frozenset(self.renamed)
-
-    def check_columns(self, side: Side | str, columns: Iterable[str]) -> None:
-        """Hold what the rules name against the columns that the table has; call it once for each side.
+    def check(self, source: Iterable[str], target: Iterable[str]) -> None:
+        """Hold the rules against the columns that the table has on either side, before anything is read.
 
         Raises:
-            SettingInvalid: a rule names a column that this side's table does not have.
+            SettingInvalid: a rule names a column that is not there, or two columns meet in one.
         """
-        existing = frozenset(columns)
-        for path, names in self._side(side).reads.items():
-            for name in sorted(names - existing):
+        there = {Side.SOURCE: frozenset(source), Side.TARGET: frozenset(target)}
+        for side, existing in there.items():
+            for path, names in self._side(side).reads.items():
+                _check_names(path, names, existing, f"the {side}")
+        either = there[Side.SOURCE] | there[Side.TARGET]
+        _check_names(f"{self.path}.exclude", self.excluded, either, "either side")
+        self._check_meetings(there[Side.SOURCE] - self.excluded)
+
+    def _check_meetings(self, columns: frozenset[str]) -> None:
+        for column, name in self.renamed.items():
+            if name in columns and self.target_name(name) == name and name != column:
                 raise SettingInvalid(
-                    f"mapping: {path}: {name!r} is not a column of the table on the {side}",
-                    hint=f"columns there: {', '.join(sorted(existing))}",
+                    f"{self.path}.rename.{column}: {name!r} is also the name of a column that stays",
+                    hint=f"rename {name} too, or exclude it",
                 )
 
     def _side(self, side: Side | str) -> SideRules:
-        return self.source if Side(side) is Side.SOURCE else self.target_side
+        return self.on_source if Side(side) is Side.SOURCE else self.on_target
 
 
 _AS_IS = ColumnRules()
@@ -95,3 +101,11 @@ class Mapping:
 
 NO_MAPPING = Mapping()
 """Both sides look alike."""
+
+
+def _check_names(path: str, names: Iterable[str], existing: frozenset[str], where: str) -> None:
+    for name in sorted(frozenset(names) - existing):
+        raise SettingInvalid(
+            f"{path}: {name!r} is not a column of the table on {where}",
+            hint=f"columns there: {', '.join(sorted(existing))}",
+        )
