@@ -4,23 +4,25 @@ from collections.abc import Iterable
 from collections.abc import Mapping as Items
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from comparators.errors import SettingInvalid
 from comparators.positions import Side
 
-_NO_TEXT: Items[str, str] = MappingProxyType({})
-_NO_NAMES: Items[str, frozenset[str]] = MappingProxyType({})
+
+def _nothing() -> Items[str, Any]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class SideRules:
     """What one side's rows are read by; expressions are PostgreSQL's SQL over that side's own columns."""
 
-    expressions: Items[str, str] = field(default=_NO_TEXT, hash=False)
+    expressions: Items[str, str] = field(default_factory=_nothing, hash=False)
     """By the source's name of the column; it stands in the place of the bare column."""
     where: str | None = None
     """Rows that take part; `None`: all."""
-    reads: Items[str, frozenset[str]] = field(default=_NO_NAMES, hash=False)
+    reads: Items[str, frozenset[str]] = field(default_factory=_nothing, hash=False)
     """This side's columns that a rule names, by the rule's place in the mapping file."""
 
 
@@ -32,7 +34,7 @@ class ColumnRules:
     """Place of these rules, for errors: `FILE: tables.public.orders`."""
     target: str | None = None
     """`schema.table` on the target; `None`: as on the source."""
-    renamed: Items[str, str] = field(default=_NO_TEXT, hash=False)
+    renamed: Items[str, str] = field(default_factory=_nothing, hash=False)
     """Source column to target column."""
     excluded: frozenset[str] = frozenset()
     """Columns that are not compared: by the source's name, or the target's where only the target has them."""
@@ -88,7 +90,7 @@ _AS_IS = ColumnRules()
 class Mapping:
     """The rules of every table that has some, by the source's `schema.table`."""
 
-    tables: Items[str, ColumnRules] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    tables: Items[str, ColumnRules] = field(default_factory=_nothing, hash=False)
 
     def target_of(self, name: str) -> str:
         """Name the table on the target, `schema.table`, for a table of the source."""
