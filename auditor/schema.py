@@ -5,6 +5,8 @@
 
 from typing import Any
 
+from comparators.throttle import LIMITS as LOAD_LIMITS
+
 Schema = dict[str, Any]
 
 # Limits that a file may set, by condition. open-findings is apart: it is 0 and stays 0.
@@ -260,6 +262,58 @@ _EVIDENCE = _object(
     },
 )
 
+_SIGNALS: dict[str, str] = {
+    "active-sessions": "Sessions of others that are at work on the source.",
+    "replica-lag-ms": "Milliseconds by which the source's slowest replica or subscriber trails.",
+    "lock-waits": "Sessions of others on the source that wait for a lock.",
+    "statement-seconds": "Seconds that a statement of the sweeper has been running on the source.",
+}
+_SWEEP = _object(
+    "The row audit: how it sweeps the tables.",
+    {
+        "enabled": {
+            "type": "boolean",
+            "default": True,
+            "description": "Whether `auditor run` sweeps the tables.",
+            "x-must": "true or false",
+        },
+        "workers": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 32,
+            "default": 1,
+            "description": "Tables swept at a time.",
+            "x-must": "a whole number from 1 to 32",
+        },
+        "chunk_seconds": _number(
+            "a number of seconds above 0",
+            "How long one statement on a piece of a table is to take; pieces are cut to it.",
+            exclusiveMinimum=0,
+            maximum=5,
+            default=0.3,
+        ),
+        "pause_seconds": _number(
+            "a number of seconds, 0 or more", "Pause between the sweeps of two tables.", minimum=0, default=1
+        ),
+        "every_seconds": _number(
+            "a number of seconds, 0 or more", "From the end of a table's sweep to its next.", minimum=0, default=60
+        ),
+        "keyless_seconds": _number(
+            "a number of seconds above 0",
+            "How long a statement may take where a table can only be read as a whole.",
+            exclusiveMinimum=0,
+            default=600,
+        ),
+        "max_load": _object(
+            "Load of the source above which the sweeper waits, by signal.",
+            {
+                name: _number("a number of 0 or more", what, minimum=0, default=LOAD_LIMITS[name])
+                for name, what in _SIGNALS.items()
+            },
+        ),
+    },
+)
+
 _MODES = {"enum": ["auto", "on", "off", True, False], "default": "auto", "x-must": "auto, on or off"}
 _NUDGE = {
     "anyOf": [
@@ -313,6 +367,7 @@ SCHEMA: Schema = {
         "gate": _GATE,
         "evidence": _EVIDENCE,
         "nudge": _NUDGE,
+        "sweep": _SWEEP,
         "wal_budget_bytes": {
             "anyOf": [
                 {"type": "integer", "minimum": 1},

@@ -31,6 +31,7 @@ __all__ = [
     "Settings",
     "Side",
     "SideSettings",
+    "SweepSettings",
     "TableScope",
     "TopicNames",
     "config_path",
@@ -166,6 +167,26 @@ class NudgeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepSettings:
+    """How the row audit sweeps the tables."""
+
+    enabled: bool = True
+    """Whether `auditor run` sweeps at all."""
+    workers: int = 1
+    """Tables swept at a time; one takes next to nothing from either server, each more takes as much again."""
+    chunk_seconds: float = 0.3
+    """Seconds that one statement on a piece of a table is to take; pieces are cut to it."""
+    pause_seconds: float = 1
+    """Seconds between the sweeps of two tables."""
+    every_seconds: float = 60
+    """Seconds from the end of a table's sweep to its next."""
+    keyless_seconds: float = 600
+    """Seconds that a statement may take where a table can only be read as a whole."""
+    max_load: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Limits on the source's load that differ from the default, by signal; above one the sweeper waits."""
+
+
+@dataclass(frozen=True, slots=True)
 class TopicNames:
     """Kafka topics of one migration."""
 
@@ -221,6 +242,8 @@ class Settings:
     """What findings may show."""
     nudge: NudgeSettings = NudgeSettings()
     """Whether the target is made to flush."""
+    sweep: SweepSettings = SweepSettings()
+    """How the row audit sweeps the tables."""
     wal_budget_bytes: int = 1 << 30
     """Bytes of WAL that a slot of ours may hold back before it is dropped: the audit must never fill a user's disk."""
 
@@ -309,6 +332,7 @@ def _settings(document: Mapping[str, Any], file: Path) -> Settings:
         "gate": _given(document, "gate", _gate),
         "evidence": _given(document, "evidence", lambda value: _evidence(value, file, folder)),
         "nudge": _given(document, "nudge", _nudge),
+        "sweep": _given(document, "sweep", _sweep),
         "wal_budget_bytes": _given(document, "wal_budget_bytes", parse_size),
     }
     return Settings(
@@ -387,3 +411,8 @@ def _nudge(value: Any) -> NudgeSettings:
     if isinstance(mode := detail.get("mode"), bool):  # YAML 1.1 reads on and off as booleans
         detail["mode"] = "on" if mode else "off"
     return NudgeSettings(**detail)
+
+
+def _sweep(value: Mapping[str, Any]) -> SweepSettings:
+    limits = MappingProxyType(dict(value.get("max_load", {})))
+    return SweepSettings(**{name: item for name, item in value.items() if name != "max_load"}, max_load=limits)
