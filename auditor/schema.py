@@ -368,6 +368,18 @@ SCHEMA: Schema = {
         "evidence": _EVIDENCE,
         "nudge": _NUDGE,
         "sweep": _SWEEP,
+        "mapping": _text(
+            "a path",
+            "File that pairs the tables of the row audit where the target differs by design.",
+            minLength=1,
+            examples=["mapping.yaml"],
+        ),
+        "accepted_differences": _text(
+            "a path",
+            "File of differences and skipped tables that somebody accepts by name, with a reason and until when.",
+            minLength=1,
+            examples=["accepted.yaml"],
+        ),
         "wal_budget_bytes": {
             "anyOf": [
                 {"type": "integer", "minimum": 1},

@@ -244,6 +244,10 @@ class Settings:
     """Whether the target is made to flush."""
     sweep: SweepSettings = SweepSettings()
     """How the row audit sweeps the tables."""
+    mapping: Path | None = None
+    """How tables are paired that differ by design. None: both sides look alike."""
+    accepted_differences: Path | None = None
+    """Differences and skipped tables that somebody takes responsibility for. None: nobody does."""
     wal_budget_bytes: int = 1 << 30
     """Bytes of WAL that a slot of ours may hold back before it is dropped: the audit must never fill a user's disk."""
 
@@ -333,6 +337,8 @@ def _settings(document: Mapping[str, Any], file: Path) -> Settings:
         "evidence": _given(document, "evidence", lambda value: _evidence(value, file, folder)),
         "nudge": _given(document, "nudge", _nudge),
         "sweep": _given(document, "sweep", _sweep),
+        "mapping": _given(document, "mapping", folder.joinpath),
+        "accepted_differences": _given(document, "accepted_differences", folder.joinpath),
         "wal_budget_bytes": _given(document, "wal_budget_bytes", parse_size),
     }
     return Settings(
