@@ -8,19 +8,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.settings import Settings
+from auditor.settings import Names, Settings
 from comparators.findings import Finding, State, merged_finding, open_findings, read_findings
 from orchestrator.seen import (
     ApplySeen,
     BaselineSeen,
+    CanarySeen,
     CoreSeen,
+    CoverageSeen,
     Evidence,
     FindingsSeen,
     GapSeen,
     ProcessSeen,
     SamplerSeen,
+    SkipSeen,
     SlotSeen,
     SubscriptionSeen,
+    SweeperSeen,
     Tally,
 )
 from orchestrator.watermarks import PAGE_HEADER
@@ -28,6 +32,7 @@ from orchestrator.watermarks import PAGE_HEADER
 Records = Mapping[str, Any]
 FINDING_AREAS = ("suspect/", "settled/", "accepted/", "recheck/")
 """There may be thousands of these records; nothing but the findings is read from them."""
+COUNTED = ("sweep", "rows", "verified", "unverified", "hot", "different", "through")
 NAMED = 3
 """So many open findings are named in a reason; the list has them all."""
 
@@ -39,12 +44,14 @@ class Expected:
     migration: str
     partitions: int
     configuration: str
+    sweeps: bool = True
 
 
 def expected_of(settings: Settings) -> Expected:
     """Take from the settings what evidence is held against."""
     text = "\n".join([repr(settings), settings.source.dsn, settings.target.dsn])
-    return Expected(settings.migration, settings.partitions, hashlib.sha256(text.encode()).hexdigest())
+    configuration = hashlib.sha256(text.encode()).hexdigest()
+    return Expected(settings.migration, settings.partitions, configuration, settings.sweep.enabled)
 
 
 def fold(
@@ -79,12 +86,16 @@ def fold(
         processes=_processes(records),
         source=_sampler(_record(records, "sampler/source")),
         target=_sampler(target),
-        apply=_apply(target),
+        apply=_apply(target, f"{Names.of(expected.migration).schema}."),
         cores=_cores(records),
         tally=_tally(records, expected.partitions),
         findings=findings,
         gaps=_gaps(records),
         dead_letters=_dead_letters(records),
+        sweeps=expected.sweeps,
+        sweeper=_sweeper(_record(records, "sweeper")),
+        coverage=_coverage(records),
+        canary=_canary(_record(records, "canary/receipt")),
     )
 
 
@@ -120,6 +131,7 @@ def fold_findings(records: Records, now: float, reader: FindingsReader | None = 
         oldest_suspect=min((finding.first_seen for finding in suspects), default=None),
         unreadable=unreadable,
         differing=_differing(findings),
+        swept_tables=tuple(sorted({finding.table for finding in findings if finding.detector == "row"})),
     )
 
 
@@ -204,7 +216,9 @@ def _inner(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _baseline(record: Mapping[str, Any] | None) -> BaselineSeen | None:
     if record is None or "ended" in record or "renewing" in record:  # torn down, or being prepared
         return None
-    return BaselineSeen(_whole(record, "floor"), _number(record, "at"), _whole(record, "generation"))
+    return BaselineSeen(
+        _whole(record, "floor"), _number(record, "at"), _whole(record, "generation"), _flag(record, "canary")
+    )
 
 
 def _processes(records: Records) -> dict[str, ProcessSeen]:
@@ -243,7 +257,7 @@ def _sampler(record: Mapping[str, Any] | None) -> SamplerSeen | None:
     )
 
 
-def _apply(record: Mapping[str, Any] | None) -> ApplySeen | None:
+def _apply(record: Mapping[str, Any] | None, control: str) -> ApplySeen | None:
     if record is None:
         return None
     lag, window = _inner(record, "lag_ms"), _inner(record, "window")
@@ -263,6 +277,7 @@ def _apply(record: Mapping[str, Any] | None) -> ApplySeen | None:
         unknown_subscriptions=_names(record, "unknown_subscriptions"),
         audited=_scope(record.get("scope"), "audited"),
         skipped=_scope(record.get("scope"), "skipped"),
+        to_cover=_to_cover(record.get("scope"), control),
     )
 
 
@@ -283,8 +298,8 @@ def _subscriptions(value: Any) -> tuple[SubscriptionSeen, ...] | None:
     return tuple(sorted(seen, key=lambda subscription: json.dumps([subscription.name, subscription.error])))
 
 
-def _scope(value: Any, state: str) -> tuple[str, ...] | None:
-    """Name the tables in a state; an entry nobody can read counts as skipped."""
+def _scope(value: Any, state: str | None) -> tuple[str, ...] | None:
+    """Name the tables in a state, or all of them; an entry nobody can read counts as skipped."""
     if not isinstance(value, list | tuple):
         return None
     named = [
@@ -292,7 +307,64 @@ def _scope(value: Any, state: str) -> tuple[str, ...] | None:
         for item in value
     ]
     known = ("audited", "excluded", "skipped")
-    return tuple(sorted({table for table, seen in named if (seen if seen in known else "skipped") == state}))
+    found = {(table, seen if seen in known else "skipped") for table, seen in named}
+    return tuple(sorted({table for table, seen in found if state in (None, seen)}))
+
+
+def _to_cover(value: Any, control: str) -> tuple[str, ...] | None:
+    """Name the tables that sweeps have to cover: whatever is not said to be excluded, and none of our own."""
+    excluded, everything = _scope(value, "excluded"), _scope(value, None)
+    if excluded is None or everything is None:
+        return None
+    return tuple(table for table in everything if table not in excluded and not table.startswith(control))
+
+
+def _sweeper(record: Mapping[str, Any] | None) -> SweeperSeen | None:
+    if record is None:
+        return None
+    return SweeperSeen(
+        at=_number(record, "at"),
+        state=_name(record, "state"),
+        paused_because=_text(record, "paused_because"),
+        tables=_whole(record, "tables"),
+        error=_text(record, "error"),
+    )
+
+
+def _coverage(records: Records) -> dict[str, CoverageSeen]:
+    return {
+        table: CoverageSeen(
+            table=_name(record, "table"),
+            state=_name(record, "state"),
+            reason=_text(record, "reason"),
+            generation=_whole(record, "generation"),
+            **{name: _whole(record, name) for name in COUNTED},
+            at=_number(record, "at"),
+            finished_at=_number(record, "finished_at"),
+            accepted=_skip(record.get("accepted")),
+        )
+        for table, record in _below(records, "coverage/").items()
+    }
+
+
+def _skip(value: Any) -> SkipSeen | None:
+    if not isinstance(value, Mapping):
+        return None
+    return SkipSeen(_name(value, "owner"), _name(value, "reason"), _number(value, "until"))
+
+
+def _canary(record: Mapping[str, Any] | None) -> CanarySeen | None:
+    if record is None:
+        return None
+    return CanarySeen(
+        at=_number(record, "at"),
+        planted_at=_number(record, "planted_at"),
+        transaction_ms=_number(record, "transaction_ms"),
+        row_ms=_number(record, "row_ms"),
+        n=_whole(record, "n"),
+        generation=_whole(record, "generation"),
+        error=_text(record, "error"),
+    )
 
 
 def _cores(records: Records) -> dict[int, CoreSeen]:
@@ -334,7 +406,7 @@ def _table_totals(tallies: list[Mapping[str, Any]]) -> dict[str, int]:
 def _gaps(records: Records) -> tuple[GapSeen, ...]:
     """List the gaps not closed; one that does not say so is open."""
     return tuple(
-        GapSeen(name, _text(record, "side"), _text(record, "reason"))
+        GapSeen(name, _text(record, "side"), _text(record, "reason"), _whole(record, "to"), _number(record, "at"))
         for name, record in _below(records, "gap/").items()
         if record.get("open") is not False
     )

@@ -12,7 +12,8 @@ from typing import Any
 
 from auditor.settings import Settings
 from comparators.findings import time_text
-from orchestrator.conditions import FUTURE_SECONDS, NAMES, Status
+from orchestrator.conditions import NAMES, Status
+from orchestrator.measured import FUTURE_SECONDS
 
 ASK_SECONDS = 0.5
 ANSWER_SECONDS = 5.0

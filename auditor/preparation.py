@@ -55,7 +55,7 @@ def prepare_migration(settings: Settings, *, dry_run: bool, without_canary: bool
             store.put({"baseline": records["baseline"] | {"renewing": time.time()}})
         ready = _ready_tables(settings)
         report = prepare(request, observer=_tell)
-        store.put(_to_record(records, report.baseline, ready))
+        store.put(_to_record(records, report, ready))
     return _prepared(report, records.get("baseline"), done=not report.needs_person)
 
 
@@ -123,15 +123,14 @@ def _ready_tables(settings: Settings) -> list[str]:
 
 
 def _to_record(
-    records: Mapping[str, Any], baseline: Mapping[str, Any] | None, ready: list[str]
+    records: Mapping[str, Any], report: PrepareReport, ready: list[str]
 ) -> dict[str, dict[str, Any]]:
     """Give the new baseline, and the interval between the last one and it, which nobody audited."""
     old = records.get("baseline")
-    if baseline is None:
+    if report.baseline is None:
         return {"baseline": old} if old else {}
-    fresh = {"ready_tables": ready} | {
-        name: value for name, value in baseline.items() if name not in ("renewing", "ended")
-    }
+    kept = {name: value for name, value in report.baseline.items() if name not in ("renewing", "ended")}
+    fresh = {"ready_tables": ready} | kept | {"canary": report.canary}
     if old is None or "ended" in old or old["generation"] == fresh["generation"]:
         return {"baseline": fresh}
     end = fresh["floor"] if old["source_system"] == fresh["source_system"] else None

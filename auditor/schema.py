@@ -9,7 +9,7 @@ from comparators.throttle import LIMITS as LOAD_LIMITS
 
 Schema = dict[str, Any]
 
-# Limits that a file may set, by condition. open-findings is apart: it is 0 and stays 0.
+# Limits that a file may set, by condition. open-findings and base-scan are apart: they are 0 and stay 0.
 LIMITS: dict[str, tuple[float, str]] = {
     "oldest-suspect": (30, "Seconds for which a suspect may stay unsettled."),
     "samplers-alive": (5, "Seconds within which both samplers must have been heard from."),
@@ -25,6 +25,9 @@ LIMITS: dict[str, tuple[float, str]] = {
     "unaudited-gaps": (0, "Gaps in the audit that no sweep has made good."),
     "subscriptions-applying": (0, "Subscriptions that do not apply: disabled, without a worker, or in error."),
     "scope-complete": (0, "Included tables that are not published."),
+    "coverage-age": (86400, "Seconds since the row that no sweep has read for longest was read."),
+    "unverified-rows": (0, "Rows that the last sweeps could prove neither equal nor different."),
+    "canary": (120, "Seconds since a planted difference that both audits found."),
 }
 _SHARES = frozenset({"in-window-share"})
 
@@ -229,7 +232,13 @@ _GATE = _object(
                     "default": 0,
                     "description": "Confirmed findings. Always 0.",
                     "x-must": "0; confirmed findings cannot be tolerated",
-                }
+                },
+                "base-scan": {
+                    "const": 0,
+                    "default": 0,
+                    "description": "Tables without a complete sweep. Always 0.",
+                    "x-must": "0; a table that cannot be swept is excluded, or accepted by name",
+                },
             },
         ),
         "dwell_seconds": _number(

@@ -5,15 +5,25 @@ only `open-findings` can give FAIL.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-from orchestrator.seen import ApplySeen, CoreSeen, Evidence, ProcessSeen, SamplerSeen, SlotSeen, SubscriptionSeen
-
-FUTURE_SECONDS = 3.0
-"""Clocks of one installation may differ by this much; anything dated further ahead is not believed."""
+from orchestrator import coverage
+from orchestrator.measured import (
+    Evaluate,
+    Limits,
+    Measured,
+    Unknown,
+    age_of,
+    apply_of,
+    baseline_of,
+    fresh_age,
+    last_exit,
+    number_of,
+    process_age,
+)
+from orchestrator.seen import CoreSeen, Evidence, SamplerSeen, SlotSeen, SubscriptionSeen
 
 
 class Status(StrEnum):
@@ -22,27 +32,6 @@ class Status(StrEnum):
     PASS = "PASS"
     INCONCLUSIVE = "INCONCLUSIVE"
     FAIL = "FAIL"
-
-
-class Unknown(Exception):
-    """The condition cannot be evaluated; the text says why. `person`: waiting alone will not help."""
-
-    def __init__(self, reason: str, *, person: bool = False, steps: tuple[str, ...] = ()) -> None:
-        super().__init__(reason)
-        self.person = person
-        self.steps = steps
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A condition's number, the age of what it was taken from, and words for it; `trouble` forbids a PASS anyway."""
-
-    value: float
-    age_seconds: float
-    words: str = ""
-    trouble: str | None = None
-    person: bool = False
-    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +47,6 @@ class Outcome:
     reason: str
     person: bool = False
     steps: tuple[str, ...] = ()
-
-
-Limits = Mapping[str, float]
-Evaluate = Callable[[Evidence, Limits, float], Measured]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +69,7 @@ def evaluate(condition: Condition, evidence: Evidence, limits: Limits, now: floa
     try:
         records_age = _records_age(evidence, limits, now)
         measured = condition.measure(evidence, limits, now)
-        value, age = _number(measured.value, "its value"), _number(measured.age_seconds, "its age")
+        value, age = number_of(measured.value, "its value"), number_of(measured.age_seconds, "its age")
     except Unknown as unknown:
         reason = f"{condition.sentence}: not known, {unknown}"
         steps = unknown.steps or condition.steps
@@ -129,46 +114,16 @@ def _figure(value: float) -> str:
     return f"{int(value)}" if value == int(value) else f"{value:.3g}" if value < 100 else f"{value:.1f}"
 
 
-# Reading evidence: every way of not knowing ends here.
-
-
-def _number(value: Any, what: str) -> float:
-    if value is None:
-        raise Unknown(f"{what} is missing")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise Unknown(f"{what} is {value!r}, which makes no sense")
-    return value
-
-
-def _age(at: float | None, now: float, what: str) -> float:
-    if at is None:
-        raise Unknown(f"nothing was heard from {what} yet")
-    age = _number(now, "the time") - _number(at, f"the time of {what}")
-    if age < -FUTURE_SECONDS:
-        raise Unknown(f"{what} is dated {-age:.0f} s in the future; check the clocks")
-    return max(0.0, age)
-
-
-def _fresh(at: float | None, now: float, limit: float, what: str) -> float:
-    age = _age(at, now, what)
-    if not age <= limit:
-        raise Unknown(f"{what} was last heard from {age:.0f} s ago")
-    return age
+# Reading evidence.
 
 
 def _records_age(evidence: Evidence, limits: Limits, now: float) -> float:
     if evidence.read_at is None:
         raise Unknown(evidence.records_error or "the records have not been read yet")
     try:
-        return _fresh(evidence.read_at, now, limits["core-alive"], "the records store")
+        return fresh_age(evidence.read_at, now, limits["core-alive"], "the records store")
     except Unknown as stale:
         raise Unknown(f"{stale} ({evidence.records_error})" if evidence.records_error else str(stale)) from None
-
-
-def _apply(evidence: Evidence, limits: Limits, now: float) -> tuple[ApplySeen, float]:
-    if evidence.apply is None:
-        raise Unknown("the target's sampler has not reported yet")
-    return evidence.apply, _fresh(evidence.apply.at, now, limits["samplers-alive"], "the target's sampler")
 
 
 def _sampler(evidence: Evidence, side: str) -> SamplerSeen:
@@ -182,33 +137,16 @@ def _core_age(evidence: Evidence, now: float) -> float:
     if evidence.partitions < 1:
         raise Unknown("the number of partitions is not known")
     return max(
-        _age(evidence.cores.get(partition, CoreSeen()).at, now, f"the core's partition {partition}")
+        age_of(evidence.cores.get(partition, CoreSeen()).at, now, f"the core's partition {partition}")
         for partition in range(evidence.partitions)
     )
-
-
-def _process_age(evidence: Evidence, name: str, now: float) -> float:
-    process = evidence.processes.get(name, ProcessSeen())
-    if not process.incarnation:
-        raise Unknown(f"{name} has not started yet{_last_exit(process)}")
-    return _age(process.heartbeat, now, name)
-
-
-def _last_exit(process: ProcessSeen) -> str:
-    return f" (it last ended with: {process.last_exit})" if process.last_exit else ""
 
 
 def _heard(evidence: Evidence, ages: Mapping[str, float], process: str, limit: float) -> str:
     """Name the part that was silent for longest, and what ended its process if that is too long."""
     name = max(ages, key=lambda part: ages[part])
-    ended = _last_exit(evidence.processes[process]) if ages[name] > limit else ""
+    ended = last_exit(evidence.processes[process]) if ages[name] > limit else ""
     return f"{name} was heard from {ages[name]:.1f} s ago{ended}"
-
-
-def _baseline(evidence: Evidence) -> None:
-    baseline = evidence.baseline
-    if baseline is None or baseline.floor is None or baseline.generation is None or baseline.at is None:
-        raise Unknown("the audit has no baseline", person=True, steps=("auditor prepare",))
 
 
 # One function per condition.
@@ -218,13 +156,13 @@ def _open_findings(evidence: Evidence, limits: Limits, now: float) -> Measured:
     seen = evidence.findings
     if seen is None:
         raise Unknown("the findings have not been read")
-    age = _age(evidence.read_at, now, "the records store")
-    count = int(_number(seen.open_count, "the number of confirmed findings"))
+    age = age_of(evidence.read_at, now, "the records store")
+    count = int(number_of(seen.open_count, "the number of confirmed findings"))
     more = [f"{count - len(seen.open_named)} more"] if count > len(seen.open_named) > 0 else []
     words = f"{count} open" + (f" ({', '.join([*seen.open_named, *more])})" if seen.open_named else "")
     unreadable = f"{len(seen.unreadable)} findings cannot be read" if seen.unreadable else None
     if evidence.baseline is None and not count:
-        _baseline(evidence)
+        baseline_of(evidence)
     return Measured(count, age, words, unreadable, person=bool(unreadable))
 
 
@@ -232,12 +170,12 @@ def _oldest_suspect(evidence: Evidence, limits: Limits, now: float) -> Measured:
     seen = evidence.findings
     if seen is None:
         raise Unknown("the findings have not been read")
-    age = _age(evidence.read_at, now, "the records store")
-    count = int(_number(seen.suspects, "the number of suspects"))
+    age = age_of(evidence.read_at, now, "the records store")
+    count = int(number_of(seen.suspects, "the number of suspects"))
     unreadable = f"{len(seen.unreadable)} findings cannot be read" if seen.unreadable else None
     if not count:
         return Measured(0.0, age, "no suspect waits for its re-check", unreadable)
-    oldest = _age(seen.oldest_suspect, now, "the oldest suspect")
+    oldest = age_of(seen.oldest_suspect, now, "the oldest suspect")
     return Measured(oldest, age, f"{count} not settled, the oldest for {oldest:.1f} s", unreadable)
 
 
@@ -245,7 +183,7 @@ def _samplers_alive(evidence: Evidence, limits: Limits, now: float) -> Measured:
     slowest, words, troubles = -1.0, "", []
     for side in ("source", "target"):
         seen, name = _sampler(evidence, side), f"sampler-{side}"
-        ages = {name: _process_age(evidence, name, now), f"the {side}'s log": _age(seen.at, now, f"the {side}'s log")}
+        ages = {name: process_age(evidence, name, now), f"the {side}'s log": age_of(seen.at, now, f"the {side}'s log")}
         if max(ages.values()) > slowest:
             slowest, words = max(ages.values()), _heard(evidence, ages, name, limits["samplers-alive"])
         error = seen.error or evidence.processes[name].error
@@ -257,44 +195,44 @@ def _samplers_alive(evidence: Evidence, limits: Limits, now: float) -> Measured:
 
 
 def _core_alive(evidence: Evidence, limits: Limits, now: float) -> Measured:
-    ages = {"core": _process_age(evidence, "core", now), "the core's state": _core_age(evidence, now)}
+    ages = {"core": process_age(evidence, "core", now), "the core's state": _core_age(evidence, now)}
     error, age = evidence.processes["core"].error, max(ages.values())
     trouble = f"the core says: {error}" if error else None
     return Measured(age, age, _heard(evidence, ages, "core", limits["core-alive"]), trouble)
 
 
 def _watermark_age(evidence: Evidence, limits: Limits, now: float) -> Measured:
-    _baseline(evidence)
+    baseline_of(evidence)
     age = max(
         _core_age(evidence, now),
-        *(_age(_sampler(evidence, side).at, now, f"the {side}'s sampler") for side in ("source", "target")),
+        *(age_of(_sampler(evidence, side).at, now, f"the {side}'s sampler") for side in ("source", "target")),
     )
     if evidence.caught_up_age is None:
         raise Unknown("the audit has not reached any position that the source was seen at")
-    behind = _number(evidence.caught_up_age, "the age of the watermark")
+    behind = number_of(evidence.caught_up_age, "the age of the watermark")
     waiting = [seen.waiting_for for seen in (evidence.source, evidence.target) if seen and seen.waiting_for]
     words = f"everything the source wrote until {max(age, behind):.1f} s ago is judged"
     return Measured(max(age, behind), age, words + (f" (a sampler waits: {waiting[0]})" if waiting else ""))
 
 
 def _sample_size(evidence: Evidence, limits: Limits, now: float) -> Measured:
-    _baseline(evidence)
+    baseline_of(evidence)
     age = _core_age(evidence, now)
     if not age <= limits["core-alive"]:
         raise Unknown(f"the core was last heard from {age:.0f} s ago")
     if evidence.tally is None:
         raise Unknown("not every partition of the core has reported its totals")
-    count = int(_number(evidence.tally.transactions, "the number of transactions"))
-    _number(evidence.tally.matched, "the number of matched changes")
+    count = int(number_of(evidence.tally.transactions, "the number of transactions"))
+    number_of(evidence.tally.matched, "the number of matched changes")
     return Measured(count, age, f"{count} transactions compared", None if count else "nothing was compared")
 
 
 def _in_window_share(evidence: Evidence, limits: Limits, now: float) -> Measured:
-    apply, age = _apply(evidence, limits, now)
-    inside = _number(apply.in_window, "the number of transactions within the window")
-    measured = _number(apply.measured, "the number of measured transactions")
-    unmeasured = _number(apply.unmeasured, "the number of unmeasured transactions")
-    span = _number(apply.span_seconds, "the span of the window's statistics")
+    apply, age = apply_of(evidence, limits, now)
+    inside = number_of(apply.in_window, "the number of transactions within the window")
+    measured = number_of(apply.measured, "the number of measured transactions")
+    unmeasured = number_of(apply.unmeasured, "the number of unmeasured transactions")
+    span = number_of(apply.span_seconds, "the span of the window's statistics")
     if not measured + unmeasured:
         raise Unknown(f"no transactions in the last {span:.0f} s")
     if inside > measured:
@@ -304,32 +242,32 @@ def _in_window_share(evidence: Evidence, limits: Limits, now: float) -> Measured
 
 
 def _lag_ms(evidence: Evidence, limits: Limits, now: float) -> Measured:
-    apply, age = _apply(evidence, limits, now)
-    if _number(apply.lag_samples, "the number of lag samples"):
-        return Measured(_number(apply.lag_ms_p95, "the lag"), age)
+    apply, age = apply_of(evidence, limits, now)
+    if number_of(apply.lag_samples, "the number of lag samples"):
+        return Measured(number_of(apply.lag_ms_p95, "the lag"), age)
     if apply.idle is not True:
         raise Unknown("nothing was applied in the last seconds although the source has committed")
     return Measured(0.0, age, "nothing to apply")
 
 
 def _lag_bytes(evidence: Evidence, limits: Limits, now: float) -> Measured:
-    apply, age = _apply(evidence, limits, now)
-    _number(apply.applied, "the applied position")
-    return Measured(_number(apply.lag_bytes, "the lag in bytes"), age)
+    apply, age = apply_of(evidence, limits, now)
+    number_of(apply.applied, "the applied position")
+    return Measured(number_of(apply.lag_bytes, "the lag in bytes"), age)
 
 
 def _slots_in_budget(evidence: Evidence, limits: Limits, now: float) -> Measured:
     held, ages, troubles = [0.0], [], []
     for side in ("source", "target"):
         seen = _sampler(evidence, side)
-        ages.append(_fresh(seen.at, now, limits["samplers-alive"], f"the {side}'s sampler"))
+        ages.append(fresh_age(seen.at, now, limits["samplers-alive"], f"the {side}'s sampler"))
         slot = seen.slot or SlotSeen()
         if slot.exists is None:
             raise Unknown(f"the {side}'s slot has not been looked at")
         if slot.exists is not True or slot.wal_status == "lost":
             troubles.append(f"the slot on the {side} is lost")
             continue
-        held.append(_number(slot.retained_bytes, f"the WAL held on the {side}"))
+        held.append(number_of(slot.retained_bytes, f"the WAL held on the {side}"))
         if slot.wal_status == "unreserved":
             troubles.append(f"the {side} is about to remove WAL that our slot still needs")
     lost = any(trouble.endswith("is lost") for trouble in troubles)
@@ -338,19 +276,22 @@ def _slots_in_budget(evidence: Evidence, limits: Limits, now: float) -> Measured
 
 
 def _unaudited_gaps(evidence: Evidence, limits: Limits, now: float) -> Measured:
-    _baseline(evidence)
-    age = _age(evidence.read_at, now, "the records store")
+    baseline_of(evidence)
+    age = age_of(evidence.read_at, now, "the records store")
     if evidence.gaps is None:
         raise Unknown("the list of gaps has not been read")
-    dead = int(_number(evidence.dead_letters, "the number of unreadable frames"))
-    words = [f"{gap.side or 'one side'}: {gap.reason or 'no reason recorded'}" for gap in evidence.gaps[:3]]
+    dead = int(number_of(evidence.dead_letters, "the number of unreadable frames"))
+    still_open = coverage.still_open(evidence, limits, now)
+    words = [f"{gap.side or 'one side'}: {gap.reason or 'no reason recorded'}" for gap in still_open[:3]]
     words += [f"{dead} frames could not be read"] if dead else []
-    count = len(evidence.gaps) + dead
-    return Measured(count, age, f"{count} gaps" + (f" ({'; '.join(words)})" if words else ""), person=count > 0)
+    count = len(still_open) + dead
+    text = f"{count} gaps" + (f" ({'; '.join(words)})" if words else "")
+    made_good = len(evidence.gaps) - len(still_open)
+    return Measured(count, age, text + (f", {made_good} made good by sweeps" if made_good else ""), person=count > 0)
 
 
 def _scope_complete(evidence: Evidence, limits: Limits, now: float) -> Measured:
-    apply, age = _apply(evidence, limits, now)
+    apply, age = apply_of(evidence, limits, now)
     if apply.unpublished is None or apply.unknown_subscriptions is None or apply.subscriptions is None:
         raise Unknown("publications and subscriptions have not been looked at")
     if apply.audited is None or apply.skipped is None:
@@ -380,7 +321,7 @@ def _copying(subscription: SubscriptionSeen) -> tuple[str, ...]:
 
 
 def _subscriptions_applying(evidence: Evidence, limits: Limits, now: float) -> Measured:
-    apply, age = _apply(evidence, limits, now)
+    apply, age = apply_of(evidence, limits, now)
     if not apply.subscriptions:
         raise Unknown("no subscription of the configuration was seen on the target")
     idle = [subscription for subscription in apply.subscriptions if _stopped(subscription)]
@@ -423,5 +364,11 @@ CONDITIONS = (
     Condition("unaudited-gaps", "gaps", 0, _unaudited_gaps, "Intervals nobody audited", PREPARE_AGAIN),
     Condition("scope-complete", "tables", 0, _scope_complete, "Tables outside the audit",
               ("publish the table and run `auditor prepare`, or name it in tables.exclude",)),
+    Condition("base-scan", "tables", 0, coverage.base_scan, "Tables without a complete sweep",
+              ("auditor coverage", "auditor gate check --wait")),
+    Condition("coverage-age", "seconds", 86400, coverage.coverage_age, "Age of the oldest sweep",
+              ("auditor coverage",)),
+    Condition("unverified-rows", "rows", 0, coverage.unverified_rows, "Rows not verified", ("auditor coverage",)),
+    Condition("canary", "seconds", 120, coverage.canary, "The canary", LOOK),
 )  # fmt: skip
 NAMES = tuple(condition.name for condition in CONDITIONS)

@@ -18,10 +18,16 @@ from comparators.bounds import upper_bound
 from comparators.errors import SettingInvalid
 from comparators.findings import position_text, time_text
 from orchestrator.conditions import CONDITIONS, NAMES, Outcome, Status, evaluate
+from orchestrator.coverage import CoverageSummary, summary
 from orchestrator.seen import Evidence
 
 HOLE_SECONDS = 2.0
 """A longer pause between two evaluations proves nothing about the time in it: the dwell time starts again."""
+FIXED: Mapping[str, str] = {
+    "open-findings": "auditor findings accept ID",
+    "base-scan": "name the table in tables.exclude or, as skipped, in the accepted_differences file",
+}
+"""Conditions whose limit nobody may raise, and what to do instead."""
 DEFAULTS: Mapping[str, float] = {condition.name: condition.limit for condition in CONDITIONS}
 
 
@@ -42,8 +48,9 @@ class Limits:
         Raises:
             SettingInvalid: a condition that does not exist, or a number that cannot be a limit.
         """
-        if overrides.get("open-findings"):
-            raise SettingInvalid("gate.limits.open-findings: is 0 and stays 0", hint="auditor findings accept ID")
+        for name, way_out in FIXED.items():
+            if overrides.get(name):
+                raise SettingInvalid(f"gate.limits.{name}: is 0 and stays 0", hint=way_out)
         for name, limit in {**overrides, "dwell_seconds": dwell_seconds, "valid_seconds": valid_seconds}.items():
             _check_limit(name, limit)
         return cls({**DEFAULTS, **overrides}, dwell_seconds, valid_seconds=valid_seconds)
@@ -109,6 +116,7 @@ class Verdict:
     reasons: tuple[str, ...]
     positions: Mapping[str, int | None]
     sample: Sample
+    coverage: CoverageSummary
     needs_person: bool
     next_steps: tuple[str, ...]
     evidence_digest: str
@@ -142,6 +150,7 @@ def decide(evidence: Evidence, limits: Limits, now: float, dwell: Dwell = Dwell(
         reasons=tuple(outcome.reason for outcome in outcomes if outcome.status is not Status.PASS),
         positions=_positions(evidence),
         sample=_sample(evidence, measured),
+        coverage=summary(evidence, limits.conditions, now),
         needs_person=person,
         next_steps=_next_steps(outcomes),
         evidence_digest=digest(evidence),
@@ -174,11 +183,17 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "reasons": list(verdict.reasons),
         "positions": {name: position_text(position) for name, position in verdict.positions.items()},
         "sample": asdict(verdict.sample),
+        "coverage": _coverage_json(verdict.coverage),
         "needs_person": verdict.needs_person,
         "evidence_digest": verdict.evidence_digest,
         "next_steps": list(verdict.next_steps),
         "incarnations": dict(verdict.incarnations),
     }
+
+
+def _coverage_json(coverage: CoverageSummary) -> dict[str, Any]:
+    texts = {"through": position_text(coverage.through), "since": time_text(coverage.since)}
+    return asdict(coverage) | {"accepted": list(coverage.accepted)} | texts
 
 
 def _condition_json(outcome: Outcome) -> dict[str, Any]:

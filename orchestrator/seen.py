@@ -67,6 +67,8 @@ class ApplySeen:
     unknown_subscriptions: tuple[str, ...] | None = None
     audited: tuple[str, ...] | None = None
     skipped: tuple[str, ...] | None = None
+    to_cover: tuple[str, ...] | None = None
+    """Tables that sweeps have to cover: all of the scope but those excluded by the configuration, and our own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class FindingsSeen:
     oldest_suspect: float | None = None
     unreadable: tuple[str, ...] = ()
     differing: Mapping[str, int] = field(default_factory=dict)
+    swept_tables: tuple[str, ...] = ()
+    """Tables of which the row audit has a finding, in whatever state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +110,75 @@ class BaselineSeen:
     floor: int | None = None
     at: float | None = None
     generation: int | None = None
+    canary: bool | None = None
+    """`False`: prepared without a canary table, on demand."""
 
 
 @dataclass(frozen=True, slots=True)
 class GapSeen:
-    """An interval of one side's log that nobody audited and no sweep has made good."""
+    """An interval of one side's log that nobody audited; `end` is a source position, `None` while it has no end."""
 
     id: str
     side: str | None = None
     reason: str | None = None
+    end: int | None = None
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SkipSeen:
+    """Who accepted that a table is not swept, why and until when."""
+
+    owner: str | None = None
+    reason: str | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageSeen:
+    """What the last complete sweep of one table saw: counts of rows, the source position that it proves, its times.
+
+    `at` is when its oldest chunk was read: rows may have been wrong since then without any sweep to see it.
+    """
+
+    table: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    generation: int | None = None
+    sweep: int | None = None
+    rows: int | None = None
+    verified: int | None = None
+    unverified: int | None = None
+    hot: int | None = None
+    different: int | None = None
+    through: int | None = None
+    at: float | None = None
+    finished_at: float | None = None
+    accepted: SkipSeen | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SweeperSeen:
+    """What the process that sweeps says of itself."""
+
+    at: float | None = None
+    state: str | None = None
+    paused_because: str | None = None
+    tables: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CanarySeen:
+    """The last planted difference, and after how many milliseconds each audit had found it."""
+
+    at: float | None = None
+    planted_at: float | None = None
+    transaction_ms: float | None = None
+    row_ms: float | None = None
+    n: int | None = None
+    generation: int | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +205,11 @@ class Evidence:
     gaps: tuple[GapSeen, ...] | None = None
     dead_letters: int | None = None
     caught_up_age: float | None = None
+    sweeps: bool = True
+    """The configuration wants sweeps."""
+    sweeper: SweeperSeen | None = None
+    coverage: Mapping[str, CoverageSeen] = field(default_factory=dict)
+    canary: CanarySeen | None = None
 
     def resolved(self) -> int | None:
         """Give the source position through which every partition has judged everything."""

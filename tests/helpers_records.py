@@ -75,11 +75,13 @@ def good_records(now: float = NOW) -> dict[str, dict[str, Any]]:
         "foreign_transactions": 0, "unpublished": [], "unknown_subscriptions": [],
         "scope": [
             {"table": "public.orders", "state": "audited", "reason": ""},
+            {"table": "public.lines", "state": "audited", "reason": ""},
             {"table": "public.log", "state": "excluded", "reason": "tables.exclude"},
+            {"table": "auditor_orders.canary", "state": "audited", "reason": ""},
         ],
     }  # fmt: skip
     records: dict[str, dict[str, Any]] = {
-        "baseline": {"floor": 10_000, "at": now - 100, "generation": 1},
+        "baseline": {"floor": 10_000, "at": now - 100, "generation": 1, "canary": True},
         "sampler/source": sampler(now, 50_000),
         "sampler/target": target,
         "supervisor/worker": {"restarts": 0, "last_exit": None, "at": now - 90},
@@ -92,10 +94,32 @@ def good_records(now: float = NOW) -> dict[str, dict[str, Any]]:
         tables = {"public.orders": [400, 200], "public.lines": [90, 40]}
         tallies = {"transactions": 200, "changes": 500, "matched": 500, "tables": tables}
         records[f"progress/{partition}"] = {"resolved": 50_000, "tallies": tallies}
-    for name in ("sampler-source", "sampler-target", "core"):
+    for name in ("sampler-source", "sampler-target", "core", "sweeper"):
         process = {"incarnation": f"{name}-1", "pid": 7, "started_at": now - 90, "heartbeat": now - 0.4, "error": None}
         records[f"process/{name}"] = process
-    return records
+    return records | sweep_records(now)
+
+
+def sweep_records(now: float = NOW) -> dict[str, dict[str, Any]]:
+    """Give the records of a sweeper that has read everything and of a canary that was found."""
+    return {
+        "sweeper": {"at": now - 0.5, "state": "idle", "paused_because": None, "load": {}, "tables": 2, "error": None},
+        "coverage/public.orders": covered("public.orders", now),
+        "coverage/public.lines": covered("public.lines", now, sweep=1, rows=0, verified=0),
+        "canary/receipt": {
+            "at": now - 12, "planted_at": now - 14, "transaction_ms": 60.0, "row_ms": 1100.0, "n": 3, "generation": 1,
+            "error": None,
+        },
+    }  # fmt: skip
+
+
+def covered(table: str, now: float = NOW, **fields: Any) -> dict[str, Any]:
+    """Give the coverage record of a table that was swept completely."""
+    return {
+        "table": table, "state": "swept", "reason": None, "mode": "ranges", "generation": 1, "sweep": 2, "rows": 1000,
+        "verified": 1000, "unverified": 0, "hot": 0, "different": 0, "through": 45_000, "at": now - 40,
+        "finished_at": now - 30, "seconds": 10.0, "now": None, "columns": [], "notes": [],
+    } | fields  # fmt: skip
 
 
 def suspect(name: str = FINDING, now: float = NOW, **fields: Any) -> dict[str, Any]:

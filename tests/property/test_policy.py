@@ -14,7 +14,7 @@ from auditor.evidence import Expected, fold
 from orchestrator.conditions import CONDITIONS, Outcome, Status
 from orchestrator.policy import Dwell, Limits, Verdict, decide, worst
 from orchestrator.seen import Evidence
-from tests.helpers_records import FINDING, NOW, good_records, suspect
+from tests.helpers_records import FINDING, NOW, covered, good_records, suspect
 
 EXPECTED = Expected("orders", partitions=2, configuration="c0ffee")
 AT_ONCE = replace(Limits(), dwell_seconds=0.0, evaluations=1)
@@ -26,7 +26,13 @@ TARGET = [
     ("subscriptions",), ("unpublished",), ("unknown_subscriptions",), ("scope",),
 ]  # fmt: skip
 SUBSCRIPTION = ("enabled", "worker", "tables_not_ready")
-PROCESSES = ("sampler-source", "sampler-target", "core")
+PROCESSES = ("sampler-source", "sampler-target", "core", "sweeper")
+TABLES = ("coverage/public.orders", "coverage/public.lines")
+COVERAGE = (
+    "table", "state", "generation", "sweep", "rows", "verified", "unverified", "hot", "different", "through", "at",
+    "finished_at",
+)
+RECEIPT = ("at", "planted_at", "transaction_ms", "row_ms", "n", "generation")
 NEEDED: list[tuple[Any, ...]] = [
     *(("baseline", name) for name in ("floor", "at", "generation")),
     *((f"sampler/{side}", *path) for side in ("source", "target") for path in SAMPLER if path != ("position",)),
@@ -36,10 +42,17 @@ NEEDED: list[tuple[Any, ...]] = [
     *((f"progress/{partition}", "tallies") for partition in (0, 1)),
     *((f"progress/{partition}", "tallies", name) for partition in (0, 1) for name in ("transactions", "matched")),
     *((f"process/{name}", field) for name in PROCESSES for field in ("incarnation", "heartbeat")),
+    *((table, field) for table in TABLES for field in COVERAGE),
+    *(("canary/receipt", field) for field in RECEIPT),
+    *(("sweeper", field) for field in ("at", "state", "tables")),
 ]  # fmt: skip
 RECORDS = sorted(set(good_records()) - {"supervisor/worker"})
-TIMES = [path for path in NEEDED if path[-1] in ("at", "heartbeat") and path[0] != "baseline"]
-WORDS = ("incarnation", "enabled", "worker", "exists", "reading", "window", "slot")
+SLOW = (*TABLES, "canary/receipt")
+"""Records that may be older than those of a process."""
+DATED = [path for path in NEEDED if path[-1] in ("at", "planted_at", "finished_at", "heartbeat")]
+TIMES = [path for path in DATED if path[0] not in ("baseline", *SLOW)]
+SLOW_TIMES = [path for path in DATED if path[0] in SLOW]
+WORDS = ("incarnation", "enabled", "worker", "exists", "reading", "window", "slot", "table", "state")
 NUMBERS = [path for path in NEEDED if path[-1] not in WORDS]
 
 
@@ -100,7 +113,17 @@ def test_old_evidence_is_never_a_pass(paths: set[tuple[Any, ...]], age: float) -
     assert status(evidence(records)) is Status.INCONCLUSIVE
 
 
-@given(st.sets(st.sampled_from(TIMES), min_size=1), st.floats(3.01, 1e9))
+@given(st.sets(st.sampled_from(SLOW_TIMES), min_size=1), st.floats(86400.01, 1e9))
+def test_old_sweeps_and_an_old_canary_are_never_a_pass(paths: set[tuple[Any, ...]], age: float) -> None:
+    records = good_records()
+    records["baseline"]["at"] = 0.0
+    for path in paths:
+        place, name = placed(records, path)
+        place[name] = NOW - age
+    assert status(evidence(records)) is Status.INCONCLUSIVE
+
+
+@given(st.sets(st.sampled_from([*TIMES, *SLOW_TIMES]), min_size=1), st.floats(3.01, 1e9))
 def test_evidence_dated_ahead_is_never_a_pass(paths: set[tuple[Any, ...]], ahead: float) -> None:
     records = good_records()
     for path in paths:
@@ -149,6 +172,44 @@ def test_the_order_of_the_records_does_not_matter(source: random.Random) -> None
 
 def outcome(part: Status) -> Outcome:
     return Outcome("x", part, 0, 0, "", 0, "")
+
+
+@given(st.sampled_from([*TABLES, "canary/receipt"]), st.integers(0, 10).filter(lambda generation: generation != 1))
+def test_a_record_of_another_baseline_is_never_a_pass(key: str, generation: int) -> None:
+    records = good_records()
+    records[key]["generation"] = generation
+    assert status(evidence(records)) is Status.INCONCLUSIVE
+
+
+@given(
+    st.sampled_from(TABLES),
+    st.sampled_from(
+        [
+            {"verified": 1001}, {"rows": 1001}, {"verified": 999}, {"unverified": 1}, {"hot": 1}, {"different": 1},
+            {"through": 9_999}, {"finished_at": NOW - 41}, {"at": NOW - 29}, {"at": NOW - 104}, {"sweep": 0},
+            {"table": "public.other"}, {"state": "error"}, {"state": "skipped"}, {"state": "another word"},
+        ]
+    ),
+)  # fmt: skip
+def test_a_sweep_that_contradicts_itself_or_leaves_rows_out_is_never_a_pass(
+    key: str, change: dict[str, Any]
+) -> None:
+    records = good_records()
+    records[key] = covered(key.removeprefix("coverage/")) | change
+    assert status(evidence(records)) is Status.INCONCLUSIVE
+
+
+@given(
+    st.fixed_dictionaries({}, optional={
+        "owner": st.sampled_from(["ana", "", None, 7]), "reason": st.sampled_from(["archived", "", None]),
+        "until": st.sampled_from([NOW + 1, NOW, NOW - 1, None, math.nan, math.inf, "2099-01-01", True]),
+    })
+)  # fmt: skip
+def test_a_skipped_table_needs_an_owner_a_reason_and_an_end_to_come(accepted: dict[str, Any]) -> None:
+    records = good_records()
+    records["coverage/public.lines"] = covered("public.lines", state="skipped", accepted=accepted)
+    whole = accepted == {"owner": "ana", "reason": "archived", "until": NOW + 1}
+    assert status(evidence(records)) is (Status.PASS if whole else Status.INCONCLUSIVE)
 
 
 @given(st.lists(st.sampled_from(Status)))

@@ -7,10 +7,11 @@ import pytest
 
 from auditor.evidence import Expected, fold
 from comparators.errors import SettingInvalid
+from comparators.findings import time_text
 from orchestrator.conditions import NAMES, Outcome, Status
 from orchestrator.policy import DEFAULTS, Dwell, Limits, Verdict, decide, verdict_json
 from orchestrator.watermarks import History, caught_up_age, follow
-from tests.helpers_records import FINDING, NOW, good_records, suspect
+from tests.helpers_records import FINDING, NOW, covered, good_records, suspect
 
 EXPECTED = Expected("orders", partitions=2, configuration="c0ffee")
 AT_ONCE = replace(Limits(), dwell_seconds=0.0, evaluations=1)
@@ -29,7 +30,8 @@ def test_the_default_limits_are_those_of_the_contract() -> None:
     contract = {
         "open-findings": 0, "oldest-suspect": 30, "samplers-alive": 5, "core-alive": 5, "watermark-age": 10,
         "sample-size": 300, "in-window-share": 0.99, "lag-ms": 10, "lag-bytes": 1 << 20,
-        "slots-in-budget": 1 << 30, "unaudited-gaps": 0, "scope-complete": 0,
+        "slots-in-budget": 1 << 30, "unaudited-gaps": 0, "scope-complete": 0, "base-scan": 0, "coverage-age": 86400,
+        "unverified-rows": 0, "canary": 120,
     }  # fmt: skip
     assert contract.items() <= DEFAULTS.items()
     assert (Limits().dwell_seconds, Limits().valid_seconds) == (10, 15)
@@ -37,8 +39,11 @@ def test_the_default_limits_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize(
     ("name", "limit"),
-    [("lagms", 1), ("lag-ms", -1), ("lag-ms", float("nan")), ("lag-ms", True), ("lag-ms", "5"), ("open-findings", 1)],
-)
+    [
+        ("lagms", 1), ("lag-ms", -1), ("lag-ms", float("nan")), ("lag-ms", True), ("lag-ms", "5"), ("open-findings", 1),
+        ("base-scan", 1),
+    ],
+)  # fmt: skip
 def test_a_limit_that_is_none_is_refused_by_name(name: str, limit: Any) -> None:
     with pytest.raises(SettingInvalid, match=name):
         Limits.of({name: limit})
@@ -91,6 +96,25 @@ def window(inside: int, measured: int, unmeasured: int) -> dict[str, Any]:
         ("gap/1", {"reason": "does not say whether it is open"}, "unaudited-gaps"),
         ("dead-letter/0/17", {"reason": "crc", "size": 9, "at": NOW - 5}, "unaudited-gaps"),
         ("dead-letter/0/17", {"reason": "crc", "size": 9}, "unaudited-gaps"),
+        ("coverage/public.orders", {"state": "skipped", "reason": "no SELECT right"}, "base-scan"),
+        ("coverage/public.orders", {"sweep": 0}, "base-scan"),
+        ("coverage/public.orders", {"generation": 2}, "base-scan"),
+        ("coverage/public.orders", {"state": "error", "reason": "statement timeout"}, "base-scan"),
+        ("coverage/public.orders", {"unverified": 1, "verified": 999}, "unverified-rows"),
+        ("coverage/public.orders", {"hot": 1, "verified": 999}, "unverified-rows"),
+        ("coverage/public.orders", {"verified": 999}, "unverified-rows"),
+        ("coverage/public.orders", {"different": 1, "verified": 999}, "unverified-rows"),
+        ("sampler/target", {"scope": [{"table": "auditor_orders.canary", "state": "audited"}]}, "base-scan"),
+        ("sampler/target", {"scope": [{"table": "public.new", "state": "partial"}]}, "base-scan"),
+        ("process/sweeper", {"heartbeat": NOW - 5.5}, "base-scan"),
+        ("process/sweeper", {"heartbeat": NOW - 5.5}, "coverage-age"),
+        ("process/sweeper", {"error": "gone"}, "base-scan"),
+        ("sweeper", {"at": NOW - 5.5}, "base-scan"),
+        ("sweeper", {"error": "server closed the connection"}, "base-scan"),
+        ("canary/receipt", {"planted_at": NOW - 121, "at": NOW - 120}, "canary"),
+        ("canary/receipt", {"error": "the row audit did not find it"}, "canary"),
+        ("canary/receipt", {"row_ms": None}, "canary"),
+        ("canary/receipt", {"n": 0}, "canary"),
         (f"suspect/{FINDING}", suspect(first_seen=NOW - 31), "oldest-suspect"),
         (f"suspect/{FINDING}", {"id": FINDING}, "open-findings"),
         (f"settled/{FINDING}", {"state": "confirmed"}, "open-findings"),
@@ -114,12 +138,111 @@ def test_each_trouble_closes_the_gate_under_its_own_name(key: str, change: dict[
         ("dead-letter/0/17", {"reason": "of the baseline before", "size": 9, "at": NOW - 500}),
         (f"suspect/{FINDING}", suspect(first_seen=NOW - 29)),
         (f"suspect/{FINDING}", suspect(state="confirmed", detector="canary")),
+        ("coverage/public.orders", {"state": "sweeping", "now": {"sweep": 3, "rows": 10}}),
+        ("coverage/public.orders", {"state": "waiting"}),
+        ("coverage/public.log", {"state": "skipped", "reason": "excluded"}),
+        ("coverage/public.gone", {"state": "error", "reason": "of an earlier scope"}),
+        ("sweeper", {"state": "paused", "paused_because": "active sessions"}),
     ],
 )
 def test_what_is_lawful_does_not_close_the_gate(key: str, change: dict[str, Any]) -> None:
     records = good_records()
     records[key] = {**records.get(key, {}), **change}
     assert verdict_of(records).status is Status.PASS
+
+
+def test_the_tables_that_were_not_swept_are_named_with_the_reason() -> None:
+    records = good_records()
+    del records["coverage/public.lines"]
+    records["coverage/public.orders"] |= {"state": "skipped", "reason": "no SELECT right"}
+    verdict = verdict_of(records)
+    assert "public.orders: skipped: no SELECT right" in part(verdict, "base-scan").reason
+    assert "public.lines: not swept yet" in part(verdict, "base-scan").reason
+    assert part(verdict, "base-scan").value == 2
+    assert verdict.needs_person
+    for name in ("coverage-age", "unverified-rows"):
+        assert "not known, public.lines: not swept yet, and 1 more" in part(verdict, name).reason
+
+
+def test_an_accepted_skip_is_named_and_counts_until_it_ends() -> None:
+    records = good_records()
+    accepted = {"owner": "ana", "reason": "archived", "until": NOW + 1}
+    records["coverage/public.lines"] = covered("public.lines", state="skipped", accepted=accepted)
+    verdict = verdict_of(records)
+    assert verdict.status is Status.PASS
+    assert "public.lines is skipped, accepted by ana: archived" in part(verdict, "base-scan").reason
+    accepted["until"] = NOW
+    assert "its acceptance by ana has ended" in part(verdict_of(records), "base-scan").reason
+
+
+def test_nothing_is_covered_when_everything_is_accepted_as_skipped() -> None:
+    records = good_records()
+    accepted = {"owner": "ana", "reason": "archived", "until": NOW + 1}
+    for table in ("public.orders", "public.lines"):
+        records[f"coverage/{table}"] = covered(table, state="skipped", accepted=accepted)
+    assert part(verdict_of(records), "base-scan").status is Status.INCONCLUSIVE
+
+
+def test_without_sweeps_their_conditions_are_not_known_whatever_the_limits() -> None:
+    verdict = verdict_of(good_records(), sweeps=False)
+    for name in ("base-scan", "coverage-age", "unverified-rows", "canary"):
+        assert "switched off" in part(verdict, name).reason
+    assert "set sweep.enabled: true" in verdict.next_steps
+    assert verdict.needs_person
+
+
+def test_without_a_canary_table_the_condition_is_waived_by_name() -> None:
+    records = good_records()
+    del records["canary/receipt"]
+    assert part(verdict_of(records), "canary").status is Status.INCONCLUSIVE
+    records["baseline"]["canary"] = False
+    assert part(verdict_of(records), "canary").status is Status.PASS
+    assert "waived" in part(verdict_of(records), "canary").reason
+
+
+def test_a_missed_canary_says_who_missed_it() -> None:
+    records = good_records()
+    records["canary/receipt"] |= {"error": "the row audit did not find it within 60 s"}
+    assert "the row audit did not find it" in part(verdict_of(records), "canary").reason
+
+
+def test_differing_rows_without_a_finding_are_a_contradiction() -> None:
+    records = good_records()
+    records["coverage/public.orders"] |= {"different": 1, "verified": 999}
+    assert "no finding says so" in part(verdict_of(records), "unverified-rows").reason
+    records[f"suspect/{FINDING}"] = suspect(state="confirmed", detector="row")
+    records[f"settled/{FINDING}"] = {"state": "healed", "settled_at": NOW - 1}
+    assert verdict_of(records).status is Status.PASS
+
+
+GAP = {"from": 20_000, "to": 30_000, "side": "source", "reason": "frames were lost", "at": NOW - 50, "open": True}
+
+
+def test_a_gap_is_made_good_by_sweeps_that_began_after_it_and_prove_a_position_past_it() -> None:
+    records = good_records() | {"gap/1-0-0-4E20": dict(GAP)}
+    verdict = verdict_of(records)
+    assert part(verdict, "unaudited-gaps").status is Status.PASS
+    assert "1 made good by sweeps" in part(verdict, "unaudited-gaps").reason
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("gap/1", {"to": None}),
+        ("gap/1", {"to": 45_001}),
+        ("gap/1", {"at": None}),
+        ("gap/1", {"at": NOW - 40}),
+        ("coverage/public.lines", {"through": 29_999}),
+        ("coverage/public.lines", {"at": NOW - 51}),
+        ("coverage/public.lines", {"generation": 2}),
+        ("coverage/public.lines", {"state": "skipped", "accepted": {"owner": "a", "reason": "b", "until": NOW + 9}}),
+        ("process/sweeper", {"heartbeat": None}),
+    ],
+)
+def test_a_gap_stays_open_as_long_as_one_table_may_hold_what_it_hid(key: str, change: dict[str, Any]) -> None:
+    records = good_records() | {"gap/1": dict(GAP)}
+    records[key] = records[key] | change
+    assert part(verdict_of(records), "unaudited-gaps").status is Status.INCONCLUSIVE
 
 
 def test_a_small_sample_is_not_enough_and_none_is_never_enough() -> None:
@@ -217,6 +340,10 @@ def test_the_verdict_is_the_contract_s_json() -> None:
     assert set(document["conditions"][0]) == {"name", "status", "value", "limit", "unit", "age_seconds", "reason"}
     assert document["evidence_digest"].startswith("sha256:")
     assert {"transactions", "changes", "matched", "in_window_share", "bound_95"} <= set(document["sample"])
+    assert document["coverage"] == {
+        "tables": 2, "swept": 2, "accepted": [], "rows": 1000, "verified": 1000, "unverified": 0, "hot": 0,
+        "different": 0, "through": "0/AFC8", "since": time_text(NOW - 40),
+    }  # fmt: skip
     assert document["evaluated_at"].endswith("Z")
 
 
@@ -260,7 +387,7 @@ def restarted(name: str) -> dict[str, Any]:
     return {"processes": fresh}
 
 
-@pytest.mark.parametrize("name", ["sampler-source", "sampler-target", "core"])
+@pytest.mark.parametrize("name", ["sampler-source", "sampler-target", "core", "sweeper"])
 def test_a_restart_starts_the_dwell_time_again(name: str) -> None:
     assert evaluations([*steady(5), restarted(name)])[5] is Status.INCONCLUSIVE
 
