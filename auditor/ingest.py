@@ -2,12 +2,10 @@
 
 import asyncio
 import logging
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from auditor.core import build_core
 from auditor.evidence_key import evidence_key
@@ -21,6 +19,7 @@ from auditor.sealing import Sealer
 from auditor.settings import Settings
 from auditor.sinks import Sink, open_sink
 from auditor.stream import run_core
+from auditor.threads import Threads, stop_on_signal
 from auditor.topics import ensure_topics
 from auditor.transports.memory import MemoryLog
 from comparators.errors import NeedsOperator, SettingInvalid
@@ -30,41 +29,9 @@ from samplers.progress import ApplyWatch, Nudge, SourceWatch
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS = 5.0
 FIRST_SCOPE_SECONDS = 30.0
 SWITCH_SECONDS = 0.0005
 """How long a busy thread may keep the others waiting: the apply watch times what happens within milliseconds."""
-
-
-@dataclass(slots=True)
-class Threads:
-    """Threads that stop together; the first that fails stops the rest."""
-
-    stop: threading.Event
-    running: list[threading.Thread] = field(default_factory=list)
-    failure: BaseException | None = None
-
-    def start(self, name: str, work: Callable[[threading.Event], None]) -> None:
-        """Run `work(stop)` in a thread of its own."""
-
-        def guarded() -> None:
-            try:
-                work(self.stop)
-            except BaseException as error:  # a thread that ends by itself is a defect: end the process with its reason
-                log.exception("thread %s ended", name, extra={"action": "thread-ended"})
-                self.failure = self.failure or error
-                self.stop.set()
-
-        thread = threading.Thread(target=guarded, name=name, daemon=True)
-        self.running.append(thread)
-        thread.start()
-
-    def join(self) -> None:
-        """Stop all and wait for them, a few seconds at most."""
-        self.stop.set()
-        deadline = time.monotonic() + STOP_SECONDS
-        for thread in self.running:
-            thread.join(max(deadline - time.monotonic(), 0.1))
 
 
 def start_samplers(
@@ -197,11 +164,3 @@ def run_worker(settings: Settings) -> int:
     if threads.failure is not None:
         raise threads.failure
     return status
-
-
-def stop_on_signal() -> threading.Event:
-    """Give an event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop

@@ -21,13 +21,14 @@ import psycopg
 import yaml
 
 from auditor.core import build_core
-from auditor.ingest import Threads, start_samplers
+from auditor.ingest import start_samplers
 from auditor.records import open_records
 from auditor.servers import PostgresServer
 from auditor.servers.ports import free_port
 from auditor.settings import Settings, load
 from auditor.sinks import MemorySink
 from auditor.stream import run_core
+from auditor.threads import Threads
 from auditor.transports.memory import MemoryLog
 from benchmarks.report import Report, arguments
 from comparators.frames import decode
