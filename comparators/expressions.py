@@ -64,6 +64,13 @@ def read_expression(text: str) -> Expression:
     Raises:
         ValueError: it is none, or uses what is not allowed; the text says which.
     """
+    try:
+        return _read(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def _read(text: str) -> Expression:
     tree = _parsed(text)
     for node in tree.walk():
         _check(node)
@@ -89,8 +96,6 @@ def _parsed(text: str) -> exp.Expr:
         statements = sqlglot.parse(text, read=_DIALECT)
     except SqlglotError as error:
         raise ValueError(f"is not an SQL expression: {str(error).splitlines()[0].rstrip('.')}") from None
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
     if len(statements) != 1 or statements[0] is None:
         raise ValueError("is not one expression")
     return statements[0]
@@ -156,7 +161,8 @@ def _check_cast(node: exp.Expr) -> None:
         raise ValueError(f"casts to {to}, which is not allowed here")
     if to.this in _TIMES:
         for literal in node.this.find_all(exp.Literal):
-            if literal.is_string and not _TIME_TEXT.fullmatch(literal.name):
+            zone = literal.arg_key == "zone"
+            if literal.is_string and not zone and not _TIME_TEXT.fullmatch(literal.name):
                 raise ValueError(f"casts {literal.name!r} to a time; write times in digits")
 
 
