@@ -33,6 +33,8 @@ class DigestColumn:
     expression: str
     """SQL of this side for the value, before the form is applied."""
     form: Form
+    why: str = ""
+    """Why this form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,84 @@
+"""One side of a table that is to be paired: what its catalog says, and which of its columns stands for a source's."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from psycopg import Error
+from sqlglot import exp, parse_one
+
+from comparators.encoding import ColumnType
+from comparators.errors import SettingInvalid
+from comparators.mapping import ColumnRules
+from comparators.positions import Side
+from samplers import catalog
+from samplers.catalog import TableShape
+from samplers.column_types import TableFacts, table_facts, types_of
+from samplers.connections import failure
+from samplers.rows import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """One side of a table."""
+
+    side: Side
+    session: Session
+    shape: TableShape
+    facts: TableFacts
+    rules: ColumnRules
+
+    def own(self, column: str) -> str:
+        """Name this side's column for a column of the source."""
+        return column if self.side is Side.SOURCE else self.rules.target_name(column)
+
+    def mapped(self, column: str) -> str | None:
+        """Give the mapping's expression that stands in the place of a column of the source."""
+        return self.rules.expression(self.side, column)
+
+    @property
+    def own_rows(self) -> str | None:
+        """Give the condition that leaves out the rows of tables that inherit from this one; `None`: none needed."""
+        if not self.facts.parent:
+            return None
+        name = exp.cast(exp.Literal.string(self.table.sql(dialect="postgres")), "regclass", dialect="postgres")
+        return exp.EQ(this=exp.column("tableoid"), expression=name).sql(dialect="postgres")
+
+    @property
+    def table(self) -> exp.Table:
+        return exp.table_(
+            exp.to_identifier(self.shape.name, quoted=True), db=exp.to_identifier(self.shape.schema, quoted=True)
+        )
+
+    def types_of(self, columns: Iterable[str]) -> dict[str, ColumnType]:
+        """Tell the types of this side for columns of the source, as the mapping's expressions leave them.
+
+        Raises:
+            SettingInvalid: the server refuses one of the expressions.
+        """
+        columns = list(columns)
+        mapped = {column: text for column in columns if (text := self.mapped(column)) is not None}
+        plain = {column: self.facts.types[self.own(column)] for column in columns if column not in mapped}
+        return plain | (self._described(mapped) if mapped else {})
+
+    def _described(self, texts: Mapping[str, str]) -> dict[str, ColumnType]:
+        """Let the server say what expressions give."""
+        query = exp.select(*(parse_one(text, dialect="postgres") for text in texts.values())).from_(self.table).limit(0)
+        try:
+            description = self.session.execute(query.sql(dialect="postgres").encode()).description or []
+        except Error as error:
+            if not (error.sqlstate or "").startswith("42") or error.sqlstate == "42501":
+                raise failure(error, f"{self.side}: {self.shape.full_name}") from error
+            raise SettingInvalid(
+                f"{self.rules.path}: the {self.side} refuses an expression: {error.diag.message_primary}",
+                hint="correct the mapping",
+            ) from error
+        oids = [column.type_code for column in description]
+        known = types_of(self.session, set(oids))
+        return {column: known[oid] for column, oid in zip(texts, oids, strict=True)}
+
+
+def look(session: Session, names: Iterable[str]) -> dict[str, tuple[TableShape, TableFacts]]:
+    """Read what one side's catalog says of some tables, by `schema.table`; what does not exist is left out."""
+    shapes = catalog.tables(session, names)
+    facts = table_facts(session, [shape.relid for shape in shapes.values()])
+    return {name: (shape, facts[shape.relid]) for name, shape in shapes.items() if shape.relid in facts}

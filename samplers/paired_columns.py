@@ -1,0 +1,115 @@
+"""Choose the columns that both sides of a table have, and how each is read and digested there."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from sqlglot import exp, parse_one
+
+from comparators.encoding import ColumnType, form_of
+from comparators.tables import DigestColumn, Form
+from samplers.halves import Half
+from samplers.handshake import Agreement
+
+_INT4 = ColumnType("int4")
+
+
+@dataclass(frozen=True, slots=True)
+class SharedColumn:
+    """One column that both sides have."""
+
+    name: str
+    """As the source names it."""
+    source: ColumnType
+    target: ColumnType
+
+    @property
+    def bytes_alone(self) -> bool:
+        """Say whether it is `"char"`, whose text and hash depend on the server's version and architecture."""
+        return all(kind.builtin and kind.name == "char" for kind in (self.source, self.target))
+
+
+def published_columns(half: Half, listed: Collection[str] | None) -> frozenset[str]:
+    """Name the source's columns that are published.
+
+    Args:
+        listed: by the publication; `None`: all but generated ones.
+    """
+    there = frozenset(half.facts.types)
+    return there - half.facts.generated if listed is None else there & frozenset(listed)
+
+
+def shared_columns(source: Half, target: Half, published: frozenset[str]) -> tuple[SharedColumn, ...]:
+    """Choose the columns that are compared, sorted by name.
+
+    Raises:
+        SettingInvalid: a server refuses an expression of the mapping.
+    """
+    there = frozenset(target.facts.types) - target.facts.generated
+    names = sorted(
+        name for name in published - source.rules.excluded
+        if target.own(name) in there or target.mapped(name) is not None
+    )  # fmt: skip
+    left, right = source.types_of(names), target.types_of(names)
+    return tuple(SharedColumn(name, left[name], right[name]) for name in names)
+
+
+def left_out(source: Half, target: Half, published: frozenset[str], shared: frozenset[str]) -> Iterator[str]:
+    """Say which columns are not compared, and why."""
+    there, excluded = frozenset(source.facts.types), source.rules.excluded
+    generated = source.facts.generated - published
+    reads = frozenset().union(*target.rules.on_target.reads.values())
+    fed = {target.own(name) for name in published - excluded}
+    yield from _named("not compared, as the mapping excludes them", excluded)
+    yield from _named("not compared, as each side generates them", (generated | target.facts.generated) - excluded)
+    yield from _named("not published", there - published - generated - excluded)
+    yield from _named("on the source only", published - shared - excluded - target.facts.generated)
+    yield from _named(
+        "on the target only", frozenset(target.facts.types) - target.facts.generated - fed - reads - excluded - there
+    )
+
+
+def _named(what: str, columns: Collection[str]) -> Iterator[str]:
+    if columns:
+        yield f"{what}: {', '.join(sorted(columns))}"
+
+
+def digest_columns(half: Half, shared: Collection[SharedColumn], agreement: Agreement) -> tuple[DigestColumn, ...]:
+    """Say how one side reads and digests each column; both sides get the same forms in the same order."""
+    return tuple(_digest_column(half, column, agreement) for column in shared)
+
+
+def _digest_column(half: Half, column: SharedColumn, agreement: Agreement) -> DigestColumn:
+    number = column.bytes_alone and half.rules.expression("source", column.name) is None
+    form, why = form_of(*((_INT4, _INT4) if number else (column.source, column.target)), agreement.disagreeing)
+    if agreement.sha:
+        form, why = Form.SHA256, agreement.sha
+    return DigestColumn(column.name, _expression(half, column, form).sql(dialect="postgres"), form, why)
+
+
+def _expression(half: Half, column: SharedColumn, form: Form) -> exp.Expression:
+    mapped = half.mapped(column.name)
+    kind = column.source if half.side == "source" else column.target
+    value: exp.Expression = exp.column(exp.to_identifier(half.own(column.name), quoted=True))
+    if mapped is not None:
+        value = exp.Paren(this=parse_one(mapped, dialect="postgres"))
+    if column.bytes_alone:
+        return exp.cast(value, "int4", dialect="postgres")
+    if kind.printer and form is not Form.NATIVE:
+        value = exp.Anonymous(this="textin", expressions=[exp.Anonymous(this=kind.printer, expressions=[value])])
+    if kind.collatable or kind.printer:
+        value = exp.Collate(this=value, expression=exp.to_identifier("C", quoted=True))
+    return value
+
+
+def shape_notes(shared: Collection[SharedColumn], agreement: Agreement) -> Iterator[str]:
+    """Say which columns may show differences that nobody made."""
+    for column in shared:
+        one_type = column.source.full_name == column.target.full_name
+        if not one_type and form_of(column.source, column.target, ())[0] is Form.TEXT:
+            yield (
+                f"{column.name}: {column.source.declared or column.source.full_name} on the source is"
+                f" {column.target.declared or column.target.full_name} on the target; compared as text, so that the"
+                " mapping should cast one of them where the texts differ by design"
+            )
+        for name in sorted({column.source.name, column.target.name} & agreement.printing):
+            yield f"{column.name}: the servers print {name} differently, so that equal values may be reported"
