@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import pytest
 
 from auditor.mapping_file import load_mapping
 from comparators.errors import SettingInvalid
 from comparators.expressions import read_expression
-from comparators.mapping import NO_MAPPING
+from comparators.mapping import NO_MAPPING, ColumnRules
 from comparators.positions import Side
 
 RULES = """
@@ -32,7 +34,7 @@ def written(tmp_path):
     return write
 
 
-def rules_of(file):
+def rules_of(file: Path) -> ColumnRules:
     return load_mapping(file).columns("public.orders")
 
 
