@@ -6,12 +6,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from auditor.demo.faults import FAULTS, fault_json, find
+from auditor.demo.faults import FAULTS, Fault, fault_json, find
 from auditor.demo.show import Order, perform
+from auditor.demo.stage import Harm, Stage
 from auditor.demo.summary import Ending, document, exit_code, words
 from auditor.demo.view import showing
 from auditor.demo.world import Plan, World
@@ -33,11 +34,16 @@ def demo(args: argparse.Namespace) -> int:
     live = sys.stderr.isatty() and sys.stdout.isatty() and not args.json
     fault, variant = find(args.inject) if args.inject else (None, "")
     seconds = args.seconds if args.seconds or live else DEFAULT_SECONDS
-    plan = Plan(args.rate or 1.0, args.kafka, fault.config if fault else {})
+    plan = Plan(args.rate or 1.0, args.kafka, fault.config if fault else {}, early_damage(fault, variant))
     with interruptible():
         ending = _shown(plan, Order(seconds, fault, variant), live)
     print(json.dumps(document(ending)) if args.json else words(ending), flush=True)
     return exit_code(ending)
+
+
+def early_damage(fault: Fault | None, variant: str) -> Callable[[Stage], Harm] | None:
+    """Give what a fault does before the auditor is there, if it is of that kind."""
+    return (lambda stage: fault.inject(stage, variant)) if fault is not None and fault.early else None
 
 
 def list_faults(as_json: bool) -> int:

@@ -7,7 +7,7 @@ are the fault's own, new ones, so that no later change of the workload writes ov
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auditor.demo.database import Session, literal, one, run
 from auditor.demo.schema import PUBLICATION, SUBSCRIPTION
@@ -179,6 +179,12 @@ def foreign_delete(stage: Stage, variant: str) -> Harm:
 def foreign_truncate(stage: Stage, variant: str) -> Harm:
     """Empty a table on the target."""
     return _foreign(stage, "public.tax_rates", "TRUNCATE tax_rates")
+
+
+def untouched_row(stage: Stage, variant: str) -> Harm:
+    """Change a row on the target that the workload never writes; before our slots are there, so that no log tells."""
+    statement = "UPDATE tax_rates SET percent = percent + 0.01 WHERE country = 'BA' AND valid_from = '2020-01-01'"
+    return replace(_foreign(stage, "public.tax_rates", statement), columns=frozenset({"percent"}))
 
 
 def quoted(table: str) -> str:

@@ -25,7 +25,7 @@ class Fault:
     what: str
     inject: Inject
     expected: tuple[str, ...] = ()
-    """Kinds of findings."""
+    """Kinds of findings of the audit that must find it."""
     verdict: str = "FAIL"
     """The last one."""
     needs_person: bool = False
@@ -37,14 +37,27 @@ class Fault:
     config: Mapping[str, Any] = field(default_factory=dict)
     """What the auditor's configuration needs for it."""
     variants: tuple[str, ...] = ()
+    detector: str = "transaction"
+    in_rows: tuple[str, ...] = ()
+    """Kinds of findings of the row audit, which reads what the fault has left in the tables."""
+    early: bool = False
+    """Done before the audit begins, and never again."""
 
     @property
     def expected_exit(self) -> int:
         return PERSON if self.needs_person else EXIT[self.verdict]
 
 
-def _damaging(name: str, what: str, inject: Inject, *kinds: str, variants: tuple[str, ...] = ()) -> Fault:
-    return Fault(name, what, inject, kinds, variants=variants)
+def _damaging(
+    name: str, what: str, inject: Inject, *kinds: str, rows: tuple[str, ...] = (), variants: tuple[str, ...] = ()
+) -> Fault:
+    """Args: rows: what the row audit calls it, where it calls it otherwise."""
+    return Fault(name, what, inject, kinds, in_rows=rows or kinds, variants=variants)
+
+
+def _untouched(name: str, what: str, inject: Inject, *kinds: str) -> Fault:
+    """Describe damage that is in no log that the audit reads."""
+    return Fault(name, what, inject, kinds, detector="row", in_rows=kinds, early=True)
 
 
 def _passing(name: str, what: str, inject: Inject, *, during: str | None = "INCONCLUSIVE", hold: float = 0.0) -> Fault:
@@ -62,6 +75,7 @@ def _closing(name: str, what: str, inject: Inject, *conditions: str, **config: A
 
 ANY_TROUBLE = ("lag-ms", "lag-bytes", "watermark-age", "samplers-alive", "core-alive", "subscriptions-applying",
                "in-window-share", "dwell", "gate")  # fmt: skip
+MISSING, EXTRA = ("row-missing",), ("row-extra",)
 FAULTS = {
     fault.name: fault
     for fault in (
@@ -74,16 +88,21 @@ FAULTS = {
         _damaging("row-lost", "apply drops one of a transaction's rows", damage.row_lost, "row-missing"),
         _damaging("row-extra", "apply writes a row that the source does not have", damage.row_extra, "row-extra"),
         _damaging("transaction-skipped", "ALTER SUBSCRIPTION ... SKIP after an error of apply",
-                  damage.transaction_skipped, "transaction-missing"),
+                  damage.transaction_skipped, "transaction-missing", rows=MISSING),
         _damaging("transaction-incomplete", "apply drops what a transaction wrote to one table",
-                  damage.transaction_incomplete, "transaction-incomplete"),
+                  damage.transaction_incomplete, "transaction-incomplete", rows=MISSING),
         _damaging("truncate-lost", "a TRUNCATE is not carried out on the target", damage.truncate_lost,
-                  "truncate-missing"),
-        _damaging("foreign-insert", "somebody inserts a row on the target", damage.foreign_insert, "foreign-write"),
-        _damaging("foreign-update", "somebody changes a row on the target", damage.foreign_update, "foreign-write"),
-        _damaging("foreign-delete", "somebody deletes a row on the target", damage.foreign_delete, "foreign-write"),
+                  "truncate-missing", rows=EXTRA),
+        _damaging("foreign-insert", "somebody inserts a row on the target", damage.foreign_insert, "foreign-write",
+                  rows=EXTRA),
+        _damaging("foreign-update", "somebody changes a row on the target", damage.foreign_update, "foreign-write",
+                  rows=("row-different",)),
+        _damaging("foreign-delete", "somebody deletes a row on the target", damage.foreign_delete, "foreign-write",
+                  rows=MISSING),
         _damaging("foreign-truncate", "somebody empties a table on the target", damage.foreign_truncate,
-                  "foreign-write"),
+                  "foreign-write", rows=MISSING),
+        _untouched("untouched-row", "a row of the target is wrong since before the audit began, and nobody writes it",
+                   damage.untouched_row, "row-different"),
         _closing("unpublished-table", "a new table is written to and not published", outages.unpublished_table,
                  "scope-complete"),
         _closing("subscription-disabled", "an error of apply disables the subscription",
@@ -129,7 +148,8 @@ def fault_json(fault: Fault) -> dict[str, Any]:
         "name": fault.name,
         "what": fault.what,
         "expected": list(fault.expected),
-        "detector": "transaction" if fault.expected else "gate",
+        "detector": fault.detector if fault.expected else "gate",
+        "in_rows": list(fault.in_rows),
         "expected_verdict": fault.verdict,
         "expected_exit": fault.expected_exit,
         "verdict_during": fault.verdict_during,

@@ -67,7 +67,7 @@ class Injection:
         assert self._order.fault is not None
         fault, variant = self._order.fault, self._order.variant
         try:
-            harm = fault.inject(self._world.stage, variant)
+            harm = self._world.harm or fault.inject(self._world.stage, variant)
             self.injected = Injected(fault, variant, harm)
             if harm.heal is not None:
                 self._over.wait(fault.hold_seconds)
@@ -119,6 +119,8 @@ def _follow(
 
 
 def _due(order: Order, watch: Watch, seconds: float) -> bool:
+    if order.fault is not None and order.fault.early:
+        return True
     opened = any(turn.verdict == "PASS" for turn in watch.turns)
     return seconds >= (order.inject_after if opened else order.inject_at_last)
 

@@ -50,12 +50,12 @@ def judge(injected: Injected, picture: Picture, turns: Sequence[Turn]) -> Judged
     """Compare what the auditor said with what the fault promises."""
     fault, harm = injected.fault, injected.harm
     confirmed = [finding for finding in picture.findings if finding["state"] in CONFIRMED]
-    strange = [finding for finding in confirmed if finding["kind"] not in fault.expected]
+    strange = [finding for finding in confirmed if not _owed(finding, fault)]
     if strange:
         return Judged(False, None, f"{strange[0]['kind']} in {strange[0]['table']} was not to be found")
-    if fault.expected and not any(_fits(finding, harm) for finding in confirmed):
+    if fault.expected and not any(_fits(finding, fault, harm) for finding in confirmed):
         return Judged(False, None, f"no {' or '.join(fault.expected)} in {harm.table} was confirmed")
-    detected = _found_at(confirmed, picture, harm) if fault.expected else _closed_at(fault, harm, turns)
+    detected = _found_at(confirmed, picture, injected) if fault.expected else _closed_at(fault, harm, turns)
     if detected is None and fault.conditions:
         return Judged(False, None, f"none of {', '.join(fault.conditions)} was in trouble")
     after = None if detected is None else max(0.0, (detected - harm.at) * 1000)
@@ -66,13 +66,20 @@ def judge(injected: Injected, picture: Picture, turns: Sequence[Turn]) -> Judged
     return Judged(True, after, "found as expected")
 
 
-def _fits(finding: Mapping[str, Any], harm: Harm) -> bool:
-    return bool(finding["table"] == harm.table and harm.columns <= set(finding["columns"] or harm.columns))
+def _owed(finding: Mapping[str, Any], fault: Fault) -> bool:
+    """Say whether one of the audits should say this of the fault; both may, each in its own words."""
+    return finding["kind"] in (fault.in_rows if finding["detector"] == "row" else fault.expected)
 
 
-def _found_at(confirmed: Sequence[Mapping[str, Any]], picture: Picture, harm: Harm) -> float | None:
+def _fits(finding: Mapping[str, Any], fault: Fault, harm: Harm) -> bool:
+    by_columns = harm.columns <= set(finding["columns"] or harm.columns)
+    return bool(finding["table"] == harm.table and finding["detector"] == fault.detector and by_columns)
+
+
+def _found_at(confirmed: Sequence[Mapping[str, Any]], picture: Picture, injected: Injected) -> float | None:
     """When the first finding was confirmed."""
-    times = [picture.confirmed_at.get(finding["id"]) for finding in confirmed if _fits(finding, harm)]
+    fitting = (finding for finding in confirmed if _fits(finding, injected.fault, injected.harm))
+    times = [picture.confirmed_at.get(finding["id"]) for finding in fitting]
     return min((at for at in times if at is not None), default=None)
 
 
@@ -106,6 +113,7 @@ def document(ending: Ending) -> dict[str, Any]:
         "lag_bytes": now.lag_bytes,
         "apply_delay_ms": {name: now.delay_ms.get(name) for name in ("p50", "p99")},
         "findings": list(ending.picture.findings),
+        "coverage": now.coverage.document(now.at),
         "fault": _fault(ending),
         "reasons": list(verdict["reasons"]),
         "needs_person": bool(verdict.get("needs_person")),
@@ -147,6 +155,7 @@ def words(ending: Ending) -> str:
         f"transactions      {now.committed} committed, {known(now.sampled)} sampled, {known(now.matched)} matched",
         f"in window         {share(ending.picture.share)} applied within 5 ms",
         f"lag               p50 {milliseconds(lag.get('p50'))}, p95 {milliseconds(lag.get('p95'))}",
+        f"coverage          {now.coverage.line(now.at)}",
         f"apply delay       p50 {milliseconds(delay.get('p50'))}, p99 {milliseconds(delay.get('p99'))}",
         f"findings          {len(ending.picture.findings)}",
         *(f"                  {finding['sentence']}" for finding in ending.picture.findings[:10]),

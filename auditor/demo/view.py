@@ -73,6 +73,7 @@ def numbers(picture: Picture, seconds: float, phase: str) -> Table:
         ("running", f"{seconds:.0f} s   {phase}"),
         ("source", f"{now.committed} transactions committed"),
         ("audit", audit(now)),
+        ("coverage", now.coverage.line(time.time())),
         ("lag", f"p50 {milliseconds(now.lag_ms.get('p50'))}   p95 {milliseconds(now.lag_ms.get('p95'))}"),
         ("in window", f"{share(picture.share)} of the last minute's within 5 ms"),
     ):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from auditor.demo.coverage import Coverage, coverage
 from comparators.errors import Retryable
 from comparators.findings import finding_json, merged_findings
 
@@ -46,6 +47,7 @@ class Figures:
     delay_ms: Mapping[str, float | None] = field(default_factory=dict)
     sampled_per_second: float = 0.0
     matched_per_second: float = 0.0
+    coverage: Coverage = field(default_factory=Coverage)
     at: float = 0.0
 
 
@@ -157,6 +159,7 @@ def figures(records: Mapping[str, Any], committed: int, before: Figures, now: fl
         delay_ms=target.get("delay_ms") or {},
         sampled_per_second=rate(before.sampled, sampled, seconds),
         matched_per_second=rate(before.matched, matched, seconds),
+        coverage=coverage(records),
         at=now,
     )
 

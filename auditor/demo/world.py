@@ -20,7 +20,7 @@ import yaml
 import auditor
 from auditor.demo import schema
 from auditor.demo.database import wait_until
-from auditor.demo.stage import Stage
+from auditor.demo.stage import Harm, Stage
 from auditor.demo.workload import Workload
 from auditor.records import Records, open_records
 from auditor.servers import PostgresServer, ServerFailed, free_port
@@ -53,6 +53,8 @@ class Plan:
     kafka: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
     """Laid over the auditor's configuration."""
+    early: Callable[[Stage], Harm] | None = None
+    """Does its damage before the auditor is there."""
 
     @property
     def sample_size(self) -> float:
@@ -75,6 +77,8 @@ class World:
         self._records: Records | None = None
         self._seen: dict[str, Any] = {}
         self._auditor: ServerProcess | None = None
+        self.harm: Harm | None = None
+        """What was done before the auditor was there."""
 
     def __enter__(self) -> Self:
         try:
@@ -138,6 +142,9 @@ class World:
             self.target,
             self.pid_of,
         )
+        if self._plan.early:
+            self._say("doing the damage, before the auditor is there")
+            self.harm = self._plan.early(self.stage)
         self.settings = self._configure(source, target, brokers)
         self._prepare()
         self._run()
