@@ -69,6 +69,8 @@ class Acceptance:
     reason: str
     until: float | None
     at: float
+    place: str | None = None
+    """Line of the file of accepted differences; `None`: accepted by the finding's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +150,18 @@ def open_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Keep those that fail the gate: confirmed, not accepted, no canary, not folded into another that still stands."""
     listed = list(findings)
     # Only what stands on its own explains others: two that point at each other must not both vanish.
-    standing = {
-        finding.id
-        for finding in listed
-        if finding.state in (State.CONFIRMED, State.ACCEPTED) and finding.explained_by is None
-    }
+    standing = {finding.id for finding in listed if _stands(finding) and finding.explained_by is None}
     return [
         finding
         for finding in listed
         if finding.state is State.CONFIRMED and finding.detector != "canary" and finding.explained_by not in standing
     ]
+
+
+def _stands(finding: Finding) -> bool:
+    """Say whether a finding may explain others; a line of a file accepts only what it names itself."""
+    accepted = finding.state is State.ACCEPTED and (finding.accepted is None or finding.accepted.place is None)
+    return finding.state is State.CONFIRMED or accepted
 
 
 def finding_json(finding: Finding, *, show_keys: bool = False) -> dict[str, Any]:
@@ -216,6 +220,7 @@ def _acceptance_json(accepted: Acceptance) -> dict[str, Any]:
         "reason": accepted.reason,
         "until": time_text(accepted.until),
         "at": time_text(accepted.at),
+        **({} if accepted.place is None else {"place": accepted.place}),
     }
 
 
