@@ -1,4 +1,4 @@
-"""Damage that is older than the audit and in no log: the row audit finds it, and the transaction audit accuses nobody."""
+"""Damage that is older than the audit and in no log: the row audit finds it, the transaction audit accuses nobody."""
 
 import pytest
 
