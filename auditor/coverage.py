@@ -216,8 +216,8 @@ def _why(pair: TablePair, column: str, form: Form) -> str | None:
 
 
 def _counts(record: Mapping[str, Any]) -> Counts:
-    numbers = (int(record[name]) for name in ("rows", "verified", "unverified", "hot", "different"))
-    return Counts(*numbers, through=record["through"], at=record["at"])
+    numbers = {name: int(record[name]) for name in ("rows", "verified", "unverified", "hot", "different")}
+    return Counts(**numbers, through=record["through"], at=record["at"])
 
 
 def _running_record(running: Running) -> Value:

@@ -106,8 +106,8 @@ class Rechecker:
             if value is None or area not in ("suspect", "recheck"):
                 continue
             finding = self._peers.get(f"suspect/{identity}")
-            if finding is None or finding["kind"] in _ROWS_DO_NOT_TELL:
-                continue
+            if finding is None or finding["kind"] in _ROWS_DO_NOT_TELL or finding["detector"] == "row":
+                continue  # what a sweep found, the next complete sweep of the table settles
             settled = self._peers.get(f"settled/{identity}")
             if area == "recheck" or settled is None or settled["state"] == "suspect":
                 patience = STANDING_SECONDS if finding["state"] == "confirmed" else 0.0
