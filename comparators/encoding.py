@@ -21,11 +21,8 @@ FAMILIES = {
 ORDERED = {name: name for name in FAMILIES if name not in ("cidr", "macaddr")} | {
     "name": "name", "numeric": "numeric", "float4": "float4", "float8": "float8",
 }  # fmt: skip
-"""Types whose index both sides order alike, but for text's collation, to the family of their order."""
-ORDERED.update({name: "integer" for name in ("int2", "int4", "int8")}, varchar="text")
-
-_BOUNDS = {"integer": "int8", "text": "text"}
-"""Types to which a bound is cast where a family has several: each index of the family can use it."""
+"""Types that both sides order alike, but for text's collation, to a type whose values each index of theirs can take."""
+ORDERED.update(int2="int8", int4="int8", varchar="text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ class ColumnType:
     element: str | None = None
     """Name of the element type of an array."""
     declared: str = ""
-    """As the column was declared, with modifiers."""
+    """With modifiers; a domain as what is below it."""
     collatable: bool = False
     """Its text is compared by a collation, which must not decide what is equal."""
     printer: str | None = None
@@ -61,8 +58,15 @@ class ColumnType:
 
     @property
     def order(self) -> str | None:
-        """Name the types that this one is ordered like; `None`: no range of it means the same on both sides."""
+        """Name the type that this one is ordered like; `None`: no range of it is sure to mean the same elsewhere."""
         return ORDERED.get(self.name) if self.builtin else None
+
+    @property
+    def sql(self) -> str:
+        """Name the type without modifiers, whatever the search path and the words of SQL."""
+        if self.order is not None:
+            return self.name
+        return ".".join('"' + part.replace('"', '""') + '"' for part in (self.schema, self.name))
 
 
 def form_of(source: ColumnType, target: ColumnType, disagreeing: Collection[str]) -> tuple[Form, str]:
@@ -78,7 +82,7 @@ def form_of(source: ColumnType, target: ColumnType, disagreeing: Collection[str]
         odd = sorted({source.name, target.name} & set(disagreeing))
         if odd:
             return Form.SHA256, f"the servers hash {odd[0]} differently"
-        return Form.NATIVE, f"equal {family} is equal text"
+        return Form.NATIVE, "as its type hashes it"
     if "text" in disagreeing:
         return Form.SHA256, "the servers hash text differently"
     return Form.TEXT, _why_text(source, target)
@@ -89,10 +93,10 @@ def _why_text(source: ColumnType, target: ColumnType) -> str:
         return f"{source.full_name} on the source is {target.full_name} on the target"
     if source.kind == "e":
         return "an enum's hash depends on the database"
-    if source.element is not None:
-        return "an array is as strict as its text"
+    if source.element is not None or source.kind in "crm":
+        return "equal elements need not be the same text"
     if not source.builtin:
-        return f"{source.full_name} is no type of the server's own"
+        return f"what {source.full_name} calls equal is not known"
     return f"equal {source.name} need not be the same text"
 
 
@@ -101,4 +105,4 @@ def bound_type(source: ColumnType, target: ColumnType) -> str | None:
     order = source.order
     if order is None or order != target.order:
         return None
-    return source.name if source.name == target.name and order != "text" else _BOUNDS.get(order, order)
+    return order if source.name != target.name or order == "text" else source.name

@@ -1,12 +1,16 @@
 """Read from one side's catalog what the row audit must know of its tables' columns, types and keys."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import psycopg
 
 from comparators.encoding import ColumnType
 from samplers.catalog import select
+
+Row = dict[str, Any]
 
 _BYTEWISE = frozenset({("c", "C"), ("c", "POSIX"), ("b", "C")})
 
@@ -34,6 +38,14 @@ class Order:
         if (self.provider, self.locale) in _BYTEWISE:
             return ("bytes",)
         return (self.provider, self.locale, self.version) if self.deterministic and self.version else None
+
+    def __str__(self) -> str:
+        """Describe the order for people."""
+        if self.collation is None:
+            return "its type"
+        library = {"c": "libc", "i": "ICU", "b": "PostgreSQL"}.get(self.provider or "", self.provider)
+        blur = "" if self.deterministic else ", not deterministic"
+        return f"{self.locale} of {library} {self.version or 'of no known version'}{blur}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +82,28 @@ def table_facts(connection: psycopg.Connection, relids: Collection[int]) -> dict
         SideUnavailable, NotPermitted, ...: as `samplers.connections.wrapped` sorts them.
     """
     parameters = {"relids": list(relids)}
-    columns = select(connection, "table_columns", parameters)
-    types = types_of(connection, {column["type"] for column in columns})
-    keys = select(connection, "table_keys", parameters)
-    found = {}
-    for row in select(connection, "row_estimates", parameters):
-        own = [column for column in columns if column["relid"] == row["relid"]]
-        found[row["relid"]] = TableFacts(
-            types={c["name"]: replace(types[c["type"]], declared=c["declared"]) for c in own},
-            generated=frozenset(c["name"] for c in own if c["generated"]),
-            keys=tuple(_key(key) for key in keys if key["relid"] == row["relid"]),
-            rows=row["rows"], parent=row["parent"],
-        )  # fmt: skip
+    columns = _by_table(select(connection, "table_columns", parameters))
+    types = types_of(connection, {column["type"] for own in columns.values() for column in own})
+    keys = _by_table(select(connection, "table_keys", parameters))
+    return {
+        row["relid"]: TableFacts(
+            types={c["name"]: _column_type(types[c["type"]], c) for c in columns[row["relid"]]},
+            generated=frozenset(c["name"] for c in columns[row["relid"]] if c["generated"]),
+            keys=tuple(_key(key) for key in keys[row["relid"]]), rows=row["rows"], parent=row["parent"],
+        )
+        for row in select(connection, "row_estimates", parameters)
+    }  # fmt: skip
+
+
+def _by_table(rows: Iterable[Row]) -> defaultdict[int, list[Row]]:
+    found: defaultdict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["relid"]].append(row)
     return found
+
+
+def _column_type(kind: ColumnType, column: Row) -> ColumnType:
+    return kind if column["domain"] else replace(kind, declared=column["declared"])
 
 
 def types_of(connection: psycopg.Connection, oids: Iterable[int]) -> dict[int, ColumnType]:
@@ -91,7 +112,5 @@ def types_of(connection: psycopg.Connection, oids: Iterable[int]) -> dict[int, C
     return {row.pop("type"): ColumnType(**row) for row in rows}
 
 
-def _key(row: Mapping[str, object]) -> UniqueKey:
-    columns = row["columns"]
-    assert isinstance(columns, list)
-    return UniqueKey(tuple(Order(**column) for column in columns), bool(row["is_primary"]))
+def _key(row: Row) -> UniqueKey:
+    return UniqueKey(tuple(Order(**column) for column in row["columns"]), row["is_primary"])

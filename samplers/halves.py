@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from psycopg import Error
 from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
 
 from comparators.encoding import ColumnType
 from comparators.errors import SettingInvalid
@@ -14,7 +15,7 @@ from samplers import catalog
 from samplers.catalog import TableShape
 from samplers.column_types import TableFacts, table_facts, types_of
 from samplers.connections import failure
-from samplers.rows import Session
+from samplers.rows import Session, fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,22 @@ class Half:
             return None
         name = exp.cast(exp.Literal.string(self.table.sql(dialect="postgres")), "regclass", dialect="postgres")
         return exp.EQ(this=exp.column("tableoid"), expression=name).sql(dialect="postgres")
+
+    def filter_problem(self, condition: str) -> str | None:
+        """Say why a condition that the server wrote cannot be used as we write it, or `None`.
+
+        Whether both mean the same is the server's to say: it plans them alike.
+        """
+        try:
+            ours = parse_one(condition, dialect="postgres").sql(dialect="postgres")
+        except SqlglotError:
+            return f"its row filter is not understood: {condition}"
+        table = self.table.sql(dialect="postgres")
+        plans = [
+            fetch(self.session, f"EXPLAIN (COSTS OFF) SELECT FROM {table} WHERE {text}")
+            for text in (condition, ours)
+        ]
+        return None if plans[0] == plans[1] else f"its row filter is not understood: {condition}"
 
     @property
     def table(self) -> exp.Table:

@@ -11,6 +11,8 @@ from samplers.halves import Half
 from samplers.handshake import Agreement
 
 _INT4 = ColumnType("int4")
+_WIDENED = frozenset({"integer", "text"})
+"""Families whose values look alike in a wider column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,12 @@ def left_out(source: Half, target: Half, published: frozenset[str], shared: froz
     there, excluded = frozenset(source.facts.types), source.rules.excluded
     generated = source.facts.generated - published
     reads = frozenset().union(*target.rules.on_target.reads.values())
+    only_source = {n for n in published - shared - excluded if target.own(n) not in target.facts.generated}
     fed = {target.own(name) for name in published - excluded}
     yield from _named("not compared, as the mapping excludes them", excluded)
     yield from _named("not compared, as each side generates them", (generated | target.facts.generated) - excluded)
     yield from _named("not published", there - published - generated - excluded)
-    yield from _named("on the source only", published - shared - excluded - target.facts.generated)
+    yield from _named("on the source only", only_source)
     yield from _named(
         "on the target only", frozenset(target.facts.types) - target.facts.generated - fed - reads - excluded - there
     )
@@ -79,8 +82,8 @@ def digest_columns(half: Half, shared: Collection[SharedColumn], agreement: Agre
 
 
 def _digest_column(half: Half, column: SharedColumn, agreement: Agreement) -> DigestColumn:
-    number = column.bytes_alone and half.rules.expression("source", column.name) is None
-    form, why = form_of(*((_INT4, _INT4) if number else (column.source, column.target)), agreement.disagreeing)
+    kinds = (_INT4, _INT4) if column.bytes_alone else (column.source, column.target)
+    form, why = form_of(*kinds, agreement.disagreeing)
     if agreement.sha:
         form, why = Form.SHA256, agreement.sha
     return DigestColumn(column.name, _expression(half, column, form).sql(dialect="postgres"), form, why)
@@ -94,9 +97,9 @@ def _expression(half: Half, column: SharedColumn, form: Form) -> exp.Expression:
         value = exp.Paren(this=parse_one(mapped, dialect="postgres"))
     if column.bytes_alone:
         return exp.cast(value, "int4", dialect="postgres")
-    if kind.printer and form is not Form.NATIVE:
-        value = exp.Anonymous(this="textin", expressions=[exp.Anonymous(this=kind.printer, expressions=[value])])
-    if kind.collatable or kind.printer:
+    if kind.printer:
+        return exp.Anonymous(this="textin", expressions=[exp.Anonymous(this=kind.printer, expressions=[value])])
+    if kind.collatable and form is Form.NATIVE:
         value = exp.Collate(this=value, expression=exp.to_identifier("C", quoted=True))
     return value
 
@@ -104,12 +107,11 @@ def _expression(half: Half, column: SharedColumn, form: Form) -> exp.Expression:
 def shape_notes(shared: Collection[SharedColumn], agreement: Agreement) -> Iterator[str]:
     """Say which columns may show differences that nobody made."""
     for column in shared:
-        one_type = column.source.full_name == column.target.full_name
-        if not one_type and form_of(column.source, column.target, ())[0] is Form.TEXT:
+        widened = column.source.family == column.target.family and column.source.family in _WIDENED
+        if column.source.declared != column.target.declared and not widened:
             yield (
-                f"{column.name}: {column.source.declared or column.source.full_name} on the source is"
-                f" {column.target.declared or column.target.full_name} on the target; compared as text, so that the"
-                " mapping should cast one of them where the texts differ by design"
+                f"{column.name} is {column.source.declared} on the source and {column.target.declared} on the target:"
+                " let the mapping cast one of them if their texts differ by design"
             )
         for name in sorted({column.source.name, column.target.name} & agreement.printing):
             yield f"{column.name}: the servers print {name} differently, so that equal values may be reported"

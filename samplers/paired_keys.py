@@ -64,8 +64,8 @@ def _joined(
         obstacle = "the key's columns are indexed in another order on the target"
     bounds = [bound_type(column.source, column.target) for _, _, column in pairs]
     return SharedKey(
-        tuple(_column(c.name, one, b or c.source.name) for (one, _, c), b in zip(pairs, bounds, strict=True)),
-        tuple(_column(c.name, two, b or c.target.name) for (_, two, c), b in zip(pairs, bounds, strict=True)),
+        tuple(_column(c.name, one, b or c.source.sql) for (one, _, c), b in zip(pairs, bounds, strict=True)),
+        tuple(_column(c.name, two, b or c.target.sql) for (_, two, c), b in zip(pairs, bounds, strict=True)),
         obstacle,
     )
 

@@ -1,6 +1,6 @@
 """Pair each table with its copy for the row audit: shared columns and their forms, a shared key, ranges or buckets."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from comparators.mapping import NO_MAPPING
@@ -100,6 +100,8 @@ def _shared(wanted: Wanted, source: Half, target: Half) -> "_Table | Skipped":
     columns = {column.name: column for column in shared_columns(source, target, published)}
     if not columns:
         return Skipped(wanted.name, "the two sides have no column in common")
+    if wanted.where and (problem := source.filter_problem(wanted.where)):
+        return Skipped(wanted.name, f"source: {problem}")
     return _Table(wanted, source, target, published, columns)
 
 
@@ -125,8 +127,9 @@ def _pair(table: _Table, agreement: Agreement) -> TablePair:
 
 
 def _side(
-    half: Half, columns: Iterable[SharedColumn], key: tuple[KeyColumn, ...], agreement: Agreement, published: str | None
-) -> SideTable:
+    half: Half, columns: Collection[SharedColumn], key: tuple[KeyColumn, ...], agreement: Agreement,
+    published: str | None,
+) -> SideTable:  # fmt: skip
     conditions = [text for text in (published, half.rules.where(half.side), half.own_rows) if text]
     return SideTable(
         schema=half.shape.schema, name=half.shape.name, columns=digest_columns(half, columns, agreement), key=key,

@@ -1,6 +1,6 @@
 """Which columns, forms and keys two real servers share, and which tables are named as not comparable."""
 
-from comparators.tables import Mode
+from comparators.tables import Form, Mode
 from samplers.connections import connect
 from samplers.pairing import Wanted, pair_tables
 from tests.helpers import Pair
