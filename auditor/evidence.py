@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from auditor.accepted_differences import AcceptedFile
 from auditor.settings import Names, Settings
-from comparators.findings import Finding, State, merged_finding, open_findings, read_findings
+from comparators.acceptance import lay_over
+from comparators.findings import Finding, State, about_data, merged_finding, open_findings, read_findings
 from orchestrator.seen import (
     ApplySeen,
     BaselineSeen,
@@ -102,12 +104,15 @@ def fold(
 class FindingsReader:
     """Reads findings again and again; only those whose records are other objects than last time are merged anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, accepted: AcceptedFile | None = None) -> None:
+        """Args: accepted: what is laid over the findings at each reading."""
         self._known: dict[str, tuple[Any, Any, Finding]] = {}
+        self.accepted = accepted or AcceptedFile(None)
 
     def read(self, records: Records, now: float) -> tuple[list[Finding], tuple[str, ...]]:
-        """Do as `read_findings` does."""
-        return read_findings(records, now, self._merge)
+        """Do as `read_findings` does, and lay the file of accepted differences over it."""
+        findings, unreadable = read_findings(records, now, self._merge)
+        return lay_over(findings, self.accepted.entries(), now), unreadable
 
     def _merge(self, name: str, seen: Any, settled: Any, accepted: Any, now: float | None) -> Finding:
         known = self._known.get(name)
@@ -121,9 +126,10 @@ class FindingsReader:
 
 def fold_findings(records: Records, now: float, reader: FindingsReader | None = None) -> FindingsSeen:
     """Count the findings; an acceptance that has ended by `now` no longer counts."""
-    findings, unreadable = reader.read(records, now) if reader else read_findings(records, now)
+    reader = reader or FindingsReader()
+    findings, unreadable = reader.read(records, now)
     opened = open_findings(findings)
-    suspects = [finding for finding in findings if finding.state is State.SUSPECT and finding.detector != "canary"]
+    suspects = [finding for finding in about_data(findings) if finding.state is State.SUSPECT]
     return FindingsSeen(
         open_count=len(opened),
         open_named=tuple(f"{finding.kind} in {finding.table}: {finding.id}" for finding in opened[:NAMED]),
@@ -132,6 +138,8 @@ def fold_findings(records: Records, now: float, reader: FindingsReader | None = 
         unreadable=unreadable,
         differing=_differing(findings),
         swept_tables=tuple(sorted({finding.table for finding in findings if finding.detector == "row"})),
+        accepted=sum(finding.state is State.ACCEPTED for finding in findings),
+        accepted_error=reader.accepted.error,
     )
 
 

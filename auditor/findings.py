@@ -12,7 +12,7 @@ from typing import Any
 from auditor.records import open_records
 from auditor.settings import Settings
 from comparators.errors import SettingInvalid
-from comparators.findings import Finding, State, finding_json, read_findings, time_text
+from comparators.findings import Finding, State, about_data, finding_json, read_findings, time_text
 
 WAIT_SECONDS = 30.0
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -31,7 +31,7 @@ def list_command(settings: Settings, args: Namespace) -> int:
     since = _given(args, "since")
     earliest = None if since is None else moment(str(since), now, past=True, option="--since")
     findings, unreadable = _read(settings, now)
-    listed = [finding for finding in findings if _wanted(finding, args, earliest)]
+    listed = [finding for finding in about_data(findings) if _wanted(finding, args, earliest)]
     documents = [finding_json(finding, show_keys=show_keys) for finding in listed]
     if _given(args, "json"):
         print(json.dumps({"findings": documents, **({"unreadable": list(unreadable)} if unreadable else {})}))

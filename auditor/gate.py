@@ -20,6 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from auditor import api
+from auditor.accepted_differences import AcceptedFile, over_coverage
 from auditor.board import Board, BoardKeeper
 from auditor.evidence import Expected, FindingsReader, expected_of, fold, fold_findings, source_mark
 from auditor.metrics import Exporter, View
@@ -28,7 +29,7 @@ from auditor.settings import Settings, Side
 from auditor.wal_budget import enforcer
 from auditor.watchers import BudgetWatch
 from comparators.errors import SettingInvalid
-from comparators.findings import Finding
+from comparators.findings import Finding, about_data
 from orchestrator.policy import Dwell, Limits, Verdict, decide, verdict_json
 from orchestrator.seen import Evidence, FindingsSeen, ProcessSeen
 from orchestrator.watermarks import History, caught_up_age, follow
@@ -60,11 +61,14 @@ class Snapshot:
 class Evaluator:
     """Turns boards into snapshots; the only mutable state is the history of the last evaluations."""
 
-    def __init__(self, expected: Expected, limits: Limits, incarnation: str) -> None:
+    def __init__(
+        self, expected: Expected, limits: Limits, incarnation: str, accepted: AcceptedFile | None = None
+    ) -> None:
+        self._accepted = accepted or AcceptedFile(None)
         self._expected, self._limits, self._incarnation = expected, limits, incarnation
         self._dwell, self._history = Dwell(), History()
         self._findings: tuple[int, FindingsSeen] | None = None
-        self.reader = FindingsReader()
+        self.reader = FindingsReader(self._accepted)
         self._generation: int | None = None
         self._number = 0
         self._picture: tuple[object, ...] = ()
@@ -80,7 +84,7 @@ class Evaluator:
 
     def _evidence(self, board: Board, now: float) -> Evidence:
         seen = fold(
-            board.state,
+            over_coverage(board.state, self._accepted.entries()),
             now,
             self._expected,
             read_at=board.read_at,
@@ -102,7 +106,8 @@ class Evaluator:
 
     def _fold_findings(self, board: Board, now: float) -> FindingsSeen:
         """Count the findings again only when one changed, or may have: acceptances end by themselves."""
-        if self._findings and self._findings[0] == board.findings_version and not board.accepted:
+        accepts = board.accepted or self._accepted.entries() or self._accepted.error
+        if self._findings and self._findings[0] == board.findings_version and not accepts:
             return self._findings[1]
         seen = fold_findings(board.records, now, self.reader)
         self._findings = (board.findings_version, seen)
@@ -122,7 +127,8 @@ class Gate:
         self.incarnation = uuid.uuid4().hex
         self._limits = limits_of(settings)
         self._clock, self._monotonic = clock, time.monotonic
-        self._evaluator = Evaluator(expected_of(settings), self._limits, self.incarnation)
+        accepted = AcceptedFile(settings.accepted_differences)
+        self._evaluator = Evaluator(expected_of(settings), self._limits, self.incarnation, accepted)
         self._keeper = BoardKeeper(open_store or (lambda: open_records(settings)), self._wake, clock)
         self._exporter = Exporter(settings)
         self._started = clock()
@@ -147,7 +153,8 @@ class Gate:
             self._keeper.put({"wait/gate": {"until": self._clock() + WAIT_SECONDS}})
 
     def findings(self) -> list[Finding]:
-        return self._evaluator.reader.read(self._keeper.board.records, self._clock())[0]
+        """List the findings about the user's data."""
+        return about_data(self._evaluator.reader.read(self._keeper.board.records, self._clock())[0])
 
     def not_ready(self) -> list[str]:
         """Name what is missing before an answer can mean anything."""

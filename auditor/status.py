@@ -144,9 +144,9 @@ def _lag(records: Records) -> dict[str, Any]:
 
 
 def _findings(records: Records, now: float) -> dict[str, Any]:
-    from comparators.findings import State, open_findings, read_findings
+    from comparators.findings import State, merged_findings, open_findings
 
-    findings, _ = read_findings(records, now)
+    findings = merged_findings(records, now)
     suspects = sum(finding.state is State.SUSPECT for finding in findings)
     return {"open": len(open_findings(findings)), "suspects": suspects, "all": len(findings)}
 

@@ -160,10 +160,12 @@ def _open_findings(evidence: Evidence, limits: Limits, now: float) -> Measured:
     count = int(number_of(seen.open_count, "the number of confirmed findings"))
     more = [f"{count - len(seen.open_named)} more"] if count > len(seen.open_named) > 0 else []
     words = f"{count} open" + (f" ({', '.join([*seen.open_named, *more])})" if seen.open_named else "")
+    words += f", {seen.accepted} accepted" if seen.accepted else ""
     unreadable = f"{len(seen.unreadable)} findings cannot be read" if seen.unreadable else None
     if evidence.baseline is None and not count:
         baseline_of(evidence)
-    return Measured(count, age, words, unreadable, person=bool(unreadable))
+    trouble = unreadable or seen.accepted_error
+    return Measured(count, age, words, trouble, person=bool(trouble))
 
 
 def _oldest_suspect(evidence: Evidence, limits: Limits, now: float) -> Measured:

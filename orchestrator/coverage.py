@@ -123,13 +123,19 @@ def _check_sweep(seen: CoverageSeen, baseline: BaselineSeen, now: float) -> None
     counts = {name: number_of(getattr(seen, name), f"its number of rows ({name})") for name in COUNTS}
     if counts["verified"] > counts["rows"]:
         raise Unknown(f"{counts['verified']:.0f} of {counts['rows']:.0f} rows verified makes no sense")
-    if number_of(seen.through, "the position that it proves") < (baseline.floor or 0):
-        raise Unknown("it proves a position before the audit began")
+    _check_position(seen, baseline)
     began, ended = age_of(seen.at, now, "its sweep"), age_of(seen.finished_at, now, "the end of its sweep")
     if ended > began:
         raise Unknown("its sweep ended before it began")
     if began > number_of(now, "the time") - (baseline.at or 0.0) + FUTURE_SECONDS:
         raise Unknown("its sweep is older than the audit")
+
+
+def _check_position(seen: CoverageSeen, baseline: BaselineSeen) -> None:
+    if seen.through is None and seen.unverified:
+        return  # rows that are not verified are proved through nothing; they are counted by `unverified-rows`
+    if number_of(seen.through, "the position that it proves") < (baseline.floor or 0):
+        raise Unknown("it proves a position before the audit began")
 
 
 def _sweeper(evidence: Evidence, limits: Limits, now: float) -> tuple[SweeperSeen, float]:
@@ -159,6 +165,13 @@ def _all_swept(evidence: Evidence, limits: Limits, now: float) -> Coverage:
     return coverage
 
 
+def _proved(coverage: Coverage) -> int | None:
+    """Give the source position through which every swept table is proved."""
+    positions = [seen.through for seen in coverage.swept.values()]
+    known = [position for position in positions if position is not None]
+    return min(known) if len(known) == len(positions) else None
+
+
 def summary(evidence: Evidence, limits: Limits, now: float) -> CoverageSummary:
     """Sum up the coverage for people and programs; no condition rests on it."""
     try:
@@ -168,7 +181,7 @@ def summary(evidence: Evidence, limits: Limits, now: float) -> CoverageSummary:
     swept, accepted = list(coverage.swept.values()), tuple(coverage.accepted)
     if not swept:
         return CoverageSummary(coverage.tables, 0, accepted)
-    through, since = min(seen.through or 0 for seen in swept), min(seen.at or 0.0 for seen in swept)
+    through, since = _proved(coverage), min(seen.at or 0.0 for seen in swept)
     counts = {name: coverage.total(name) for name in COUNTS}
     return CoverageSummary(coverage.tables, len(swept), accepted, through=through, since=since, **counts)
 
@@ -226,9 +239,9 @@ def still_open(evidence: Evidence, limits: Limits, now: float) -> tuple[GapSeen,
         coverage = _all_swept(evidence, limits, now)
     except Unknown:
         return gaps
-    if coverage.accepted:
+    through = _proved(coverage)
+    if coverage.accepted or through is None:
         return gaps
-    through = min(seen.through or 0 for seen in coverage.swept.values())
     since = min(seen.at or 0.0 for seen in coverage.swept.values())
     return tuple(gap for gap in gaps if gap.end is None or gap.at is None or gap.end > through or gap.at >= since)
 
@@ -245,9 +258,9 @@ def canary(evidence: Evidence, limits: Limits, now: float) -> Measured:
         raise Unknown("no difference was planted yet")
     if seen.generation != baseline.generation:
         raise Unknown("no difference was planted since the audit began")
-    age, planted = age_of(seen.at, now, "the canary"), age_of(seen.planted_at, now, "the planted difference")
     if seen.error:
-        return Measured(age, age, f"looked at {age:.0f} s ago", f"the planted difference was missed: {seen.error}")
+        raise Unknown(seen.error)
+    age, planted = age_of(seen.at, now, "the canary"), age_of(seen.planted_at, now, "the planted difference")
     by_transaction = number_of(seen.transaction_ms, "the time of the transaction audit")
     by_row = number_of(seen.row_ms, "the time of the row audit")
     if number_of(seen.n, "the number of planted differences") < 1 or planted < age:

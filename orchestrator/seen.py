@@ -101,6 +101,10 @@ class FindingsSeen:
     differing: Mapping[str, int] = field(default_factory=dict)
     swept_tables: tuple[str, ...] = ()
     """Tables of which the row audit has a finding, in whatever state."""
+    accepted: int = 0
+    """Findings that somebody takes responsibility for."""
+    accepted_error: str | None = None
+    """Why the file of accepted differences cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

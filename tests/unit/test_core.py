@@ -9,7 +9,8 @@ from auditor.sealing import Sealer
 from comparators.builder import LaneBuilder
 from comparators.canonical import TableKey, plan_rows
 from comparators.errors import NotReady, PoisonFrame, Retryable
-from comparators.findings import merged_findings
+from comparators.findings import finding_id, merged_findings, open_findings, read_findings
+from comparators.frames import FOREIGN
 from comparators.positions import Side
 from tests.helpers_records import MemoryRecords
 from tests.migrations import memory_settings
@@ -142,3 +143,38 @@ def test_beyond_the_limit_findings_are_one_gap(records: MemoryRecords, tmp_path:
     core.receive(0, 1, lane(Side.TARGET, 2))
     core.tick()
     assert records.values["gap/findings-overflow"]["open"]
+
+
+CANARY = plan_rows("auditor_shop.canary", ["id", "body"], ["id", "body"], TableKey(("id",), frozenset(b"IUDT")))
+
+
+def planted(number: int, plan: Any = CANARY) -> bytes:
+    """Make a frame with a write on the target that no replication brought."""
+    builder = LaneBuilder(Side.TARGET, 0, 0, generation=1, epoch=1, rate=1.0, start=FLOOR + 100 * number)
+    builder.add(builder.table_number(plan), ord("U"), 1, number, b"t\0\0\0\x011")
+    end = FLOOR + 100 * (number + 1)
+    builder.end(end - 50, 0, 1, FOREIGN)
+    return builder.cut(end, FLOOR, 0, SEALER.seal)
+
+
+def test_what_the_canary_plants_is_one_finding_that_accuses_nobody(records: MemoryRecords, tmp_path: Any) -> None:
+    core = core_on(records, tmp_path)
+    for number in range(3):
+        core.receive(0, number, planted(number))
+        core.tick()
+    (suspect,) = [value for key, value in records.values.items() if key.startswith("suspect/")]
+    assert ("canary", "foreign-write", FLOOR + 250) == (
+        suspect["detector"], suspect["kind"], suspect["target_position"],
+    )  # fmt: skip
+    assert suspect["id"] == finding_id("shop", "foreign-write", "auditor_shop.canary", "s", None, None)
+    findings, unreadable = read_findings(records.values)
+    assert ([], ()) == (open_findings(findings), unreadable)
+    assert [] == merged_findings(records.values)
+
+
+def test_a_foreign_write_to_any_other_table_is_no_canary(records: MemoryRecords, tmp_path: Any) -> None:
+    core = core_on(records, tmp_path)
+    core.receive(0, 0, planted(0, PLAN))
+    core.tick()
+    (finding,) = merged_findings(records.values)
+    assert ("transaction", "foreign-write", "confirmed") == (finding.detector, finding.kind, finding.state)

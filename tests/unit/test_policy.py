@@ -183,6 +183,17 @@ def test_nothing_is_covered_when_everything_is_accepted_as_skipped() -> None:
     assert part(verdict_of(records), "base-scan").status is Status.INCONCLUSIVE
 
 
+def test_rows_that_may_stay_unverified_do_not_hide_the_rest() -> None:
+    records = good_records()
+    records["coverage/public.orders"] |= {"verified": 990, "unverified": 10, "through": None}
+    seen = replace(fold(records, NOW, EXPECTED), caught_up_age=0.2)
+    assert decide(seen, AT_ONCE, NOW)[0].status is Status.INCONCLUSIVE
+    limits = replace(AT_ONCE, conditions={**DEFAULTS, "unverified-rows": 10})
+    verdict = decide(seen, limits, NOW)[0]
+    assert verdict.status is Status.PASS
+    assert verdict.coverage.through is None
+
+
 def test_without_sweeps_their_conditions_are_not_known_whatever_the_limits() -> None:
     verdict = verdict_of(good_records(), sweeps=False)
     for name in ("base-scan", "coverage-age", "unverified-rows", "canary"):
@@ -233,6 +244,7 @@ def test_a_gap_is_made_good_by_sweeps_that_began_after_it_and_prove_a_position_p
         ("gap/1", {"at": None}),
         ("gap/1", {"at": NOW - 40}),
         ("coverage/public.lines", {"through": 29_999}),
+        ("coverage/public.lines", {"through": None, "rows": 1, "unverified": 1}),
         ("coverage/public.lines", {"at": NOW - 51}),
         ("coverage/public.lines", {"generation": 2}),
         ("coverage/public.lines", {"state": "skipped", "accepted": {"owner": "a", "reason": "b", "until": NOW + 9}}),
