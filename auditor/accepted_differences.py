@@ -59,7 +59,7 @@ def load_accepted(file: Path | None) -> tuple[Entry, ...]:
     if file is None:
         return ()
     document = _with_times_as_text(read_document(file))
-    for problem in [*schema_problems(document, SCHEMA), *_odd_entries(document)]:
+    for problem in schema_problems(document, SCHEMA) or _odd_entries(document):
         raise problem.error(file)
     try:
         written = file.stat().st_mtime
