@@ -67,7 +67,7 @@ class Evaluator:
         self._accepted = accepted or AcceptedFile(None)
         self._expected, self._limits, self._incarnation = expected, limits, incarnation
         self._dwell, self._history = Dwell(), History()
-        self._findings: tuple[int, FindingsSeen] | None = None
+        self._findings: tuple[object, FindingsSeen] | None = None
         self.reader = FindingsReader(self._accepted)
         self._generation: int | None = None
         self._number = 0
@@ -106,11 +106,12 @@ class Evaluator:
 
     def _fold_findings(self, board: Board, now: float) -> FindingsSeen:
         """Count the findings again only when one changed, or may have: acceptances end by themselves."""
-        accepts = board.accepted or self._accepted.entries() or self._accepted.error
-        if self._findings and self._findings[0] == board.findings_version and not accepts:
+        entries = self._accepted.entries()
+        state = (board.findings_version, entries, self._accepted.error)
+        if self._findings and self._findings[0] == state and not (board.accepted or entries):
             return self._findings[1]
         seen = fold_findings(board.records, now, self.reader)
-        self._findings = (board.findings_version, seen)
+        self._findings = (state, seen)
         return seen
 
 
