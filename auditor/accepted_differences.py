@@ -137,6 +137,15 @@ def accepted_json(entries: Sequence[Entry], findings: Sequence[Finding], now: fl
     ]
 
 
+def accepted_line(line: Mapping[str, Any]) -> str:
+    """Write one line of `accepted_json` for people."""
+    named = [line["kind"], ", ".join(line["columns"]), ", ".join(f"#{key}" for key in line["key_hashes"])]
+    what = "skipped" if line["skipped"] else "; ".join(filter(None, named))
+    rows = "" if line["skipped"] else f": {line['findings']} findings"
+    state = f"until {line['until']}{rows}" if line["state"] == "in force" else f"ENDED {line['until']}: counts no more"
+    return f"{line['place']}: {line['table']} ({what}) accepted by {line['owner']} {state}"
+
+
 def _with_times_as_text(document: dict[str, Any]) -> dict[str, Any]:
     """Undo that YAML reads a day or a time as such."""
     listed = document.get("accepted")

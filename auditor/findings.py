@@ -5,12 +5,15 @@ import json
 import re
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
+from auditor.accepted_differences import accepted_json, accepted_line, load_accepted
 from auditor.records import open_records
 from auditor.settings import Settings
+from comparators.acceptance import Entry, lay_over
 from comparators.errors import SettingInvalid
 from comparators.findings import Finding, State, about_data, finding_json, read_findings, time_text
 
@@ -30,13 +33,17 @@ def list_command(settings: Settings, args: Namespace) -> int:
     show_keys = keys_shown(settings, bool(_given(args, "show_keys")))
     since = _given(args, "since")
     earliest = None if since is None else moment(str(since), now, past=True, option="--since")
-    findings, unreadable = _read(settings, now)
+    entries = load_accepted(settings.accepted_differences)
+    findings, unreadable = _read(settings, now, entries)
+    accepted = accepted_json(entries, findings, now)
     listed = [finding for finding in about_data(findings) if _wanted(finding, args, earliest)]
     documents = [finding_json(finding, show_keys=show_keys) for finding in listed]
     if _given(args, "json"):
-        print(json.dumps({"findings": documents, **({"unreadable": list(unreadable)} if unreadable else {})}))
+        more: dict[str, Any] = {"accepted": accepted} if settings.accepted_differences else {}
+        more |= {"unreadable": list(unreadable)} if unreadable else {}
+        print(json.dumps({"findings": documents, **more}))
         return NOT_KNOWN if unreadable else 0
-    print(_table(documents) if documents else "no findings")
+    print("\n".join([_table(documents) if documents else "no findings", *map(accepted_line, accepted)]))
     for key in unreadable:
         print(f"cannot be read: {key}")
     return NOT_KNOWN if unreadable else 0
@@ -113,13 +120,15 @@ def _given(args: Namespace, name: str) -> Any:
     return getattr(args, name, None)
 
 
-def _read(settings: Settings, now: float) -> tuple[list[Finding], tuple[str, ...]]:
+def _read(settings: Settings, now: float, entries: Sequence[Entry]) -> tuple[list[Finding], tuple[str, ...]]:
     with closing(open_records(settings)) as store:
-        return read_findings(store.changes(), now)
+        findings, unreadable = read_findings(store.changes(), now)
+    return lay_over(findings, entries, now), unreadable
 
 
 def _find(settings: Settings, name: str, now: float) -> Finding:
-    found = next((finding for finding in _read(settings, now)[0] if finding.id == name), None)
+    findings, _ = _read(settings, now, load_accepted(settings.accepted_differences))
+    found = next((finding for finding in findings if finding.id == name), None)
     if found is None:
         known = "" if FINDING_ID.fullmatch(str(name)) else " (an id looks like f_0123456789abcdef)"
         raise SettingInvalid(f"{name}: there is no such finding{known}", hint="auditor findings list")

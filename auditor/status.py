@@ -52,7 +52,7 @@ def status_of(settings: Settings, records: Records, now: float) -> dict[str, Any
         "processes": processes,
         "positions": _positions(records),
         "lag": _lag(records),
-        "findings": _findings(records, now),
+        "findings": _findings(settings, records, now),
         "next_steps": _next_steps(records, processes, verdict),
     }
 
@@ -143,12 +143,17 @@ def _lag(records: Records) -> dict[str, Any]:
     }
 
 
-def _findings(records: Records, now: float) -> dict[str, Any]:
+def _findings(settings: Settings, records: Records, now: float) -> dict[str, Any]:
+    from auditor.accepted_differences import load_accepted
+    from comparators.acceptance import lay_over
     from comparators.findings import State, merged_findings, open_findings
 
-    findings = merged_findings(records, now)
+    entries = load_accepted(settings.accepted_differences)
+    findings = lay_over(merged_findings(records, now), entries, now)
+    accepted = sum(finding.state is State.ACCEPTED for finding in findings)
     suspects = sum(finding.state is State.SUSPECT for finding in findings)
-    return {"open": len(open_findings(findings)), "suspects": suspects, "all": len(findings)}
+    opened = len(open_findings(findings))
+    return {"open": opened, "suspects": suspects, "accepted": accepted, "all": len(findings)}
 
 
 def _next_steps(records: Records, processes: list[dict[str, Any]], verdict: Mapping[str, Any]) -> list[str]:

@@ -41,11 +41,15 @@ def _schema(args: argparse.Namespace) -> int:
 
 
 def _validate(args: argparse.Namespace) -> int:
+    from auditor.accepted_differences import load_accepted
+    from auditor.mapping_file import load_mapping
     from auditor.settings import load, problems
 
     file, found = problems(config_of(args))
     if not found:
         settings = load(file)
+        load_mapping(settings.mapping)
+        load_accepted(settings.accepted_differences)
         if args.secrets:
             settings.check_secrets()
     if args.json:
