@@ -1,0 +1,75 @@
+"""How a table's key space is cut: neighbouring half-open segments, the outer two without an end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Key = tuple[bytes | None, ...]
+"""Texts of a key's columns, as the server prints them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """All rows with a key from `low` on and below `high`; `None` is no bound."""
+
+    low: Key | None = None
+    high: Key | None = None
+
+    @property
+    def ends(self) -> tuple[bool, bool]:
+        return self.low is not None, self.high is not None
+
+    @property
+    def parameters(self) -> list[bytes | None]:
+        return [*(self.low or ()), *(self.high or ())]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Bounds between a table's segments, in the order of its key; one segment more than there are bounds."""
+
+    bounds: tuple[Key, ...] = ()
+
+    @property
+    def segments(self) -> int:
+        return len(self.bounds) + 1
+
+    def range(self, first: int, past_last: int | None = None) -> Range:
+        """Give what neighbouring segments cover; without `past_last` that of one."""
+        past_last = first + 1 if past_last is None else past_last
+        low = self.bounds[first - 1] if first else None
+        high = self.bounds[past_last - 1] if past_last < self.segments else None
+        return Range(low, high)
+
+    def inside(self, first: int, past_last: int) -> tuple[Key, ...]:
+        """Give every bound that a digest of neighbouring segments needs, the outer ones included where there are."""
+        return self.bounds[max(first - 1, 0) : past_last]
+
+    def to_json(self) -> list[list[str | None]]:
+        """Describe the plan; it holds values of keys."""
+        return [[None if text is None else text.decode("latin-1") for text in key] for key in self.bounds]
+
+    @classmethod
+    def from_json(cls, bounds: Sequence[Sequence[Any]]) -> "Plan":
+        """Read what `to_json` wrote."""
+        return cls(
+            tuple(tuple(None if text is None else str(text).encode("latin-1") for text in key) for key in bounds)
+        )
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many segments one statement takes, so that it lasts about as long as it should."""
+
+    seconds: float
+    segments: int = 8
+    most: int = 1000
+
+    def took(self, segments: int, seconds: float) -> None:
+        """Learn from one statement; at most twice or half of the last from one to the next."""
+        share = min(max(self.seconds / max(seconds, 1e-3), 0.5), 2.0)
+        self.segments = min(max(round(segments * share), 1), self.most)
+
+    def too_slow(self) -> None:
+        """Learn from a statement that was cancelled."""
+        self.segments = max(self.segments // 4, 1)

@@ -1,0 +1,206 @@
+"""Look again at rows whose digests differ: on the source, on the target once it has applied that, on the source again.
+
+A row is equal once it was seen equal, different only after rounds that agree while the source stood still, and hot when
+it never stood still. `samplers.settle` does the same for the transaction audit, which holds texts instead of digests.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from comparators.digest_sql import column_hashes, rows_by_key
+from comparators.segments import Key
+from comparators.tables import SideTable, TablePair
+from samplers.passage import Passing
+from samplers.question import ask
+from samplers.rows import Session, Text, insert_position
+
+BATCH = 500
+ROUNDS = 2
+"""Agreeing rounds before a row is called different."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
+
+
+class Found(StrEnum):
+    """What became of one row."""
+
+    EQUAL = "equal"
+    DIFFERENT = "different"
+    HOT = "hot"
+    UNKNOWN = "unknown"
+
+
+class Version(NamedTuple):
+    """One row as it stood."""
+
+    place: Text
+    xmin: Text
+    hash: Text
+
+
+Versions = tuple[Version, ...]
+
+
+@dataclass(slots=True)
+class Settled:
+    """One key after all looks at it."""
+
+    key: Key
+    found: Found = Found.HOT
+    source: Versions = ()
+    target: Versions = ()
+    position: int = 0
+    """Source position read after the source's row; the target had applied it."""
+    columns: tuple[str, ...] = ()
+    agreeing: int = 0
+    still_since: float = field(default=0.0)
+
+    @property
+    def kind(self) -> str:
+        if self.source and self.target:
+            return "row-different"
+        return "row-missing" if self.source else "row-extra"
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Both sides of one table, ready to be read by key."""
+
+    source: Session
+    target: Session
+    pair: TablePair
+    passage: Passing
+    seed: int
+    wait_seconds: float
+    settle_seconds: float
+
+    def settle(self, keys: Iterable[Key]) -> Iterator[Settled]:
+        """Look at rows until each is equal, different, or was hot for the whole time.
+
+        Raises:
+            SideUnavailable, StatementCancelled: nothing is known of the rest.
+        """
+        for batch in batches(keys):
+            yield from self._settle([Settled(key) for key in batch])
+
+    def _settle(self, rows: list[Settled]) -> list[Settled]:
+        open_rows, pause = rows, FIRST_PAUSE
+        deadline = time.monotonic() + self.settle_seconds * (1 if self.passage.anchored else 2)
+        while open_rows and time.monotonic() < deadline:
+            open_rows = self._round(open_rows)
+            if open_rows and not self.passage.anchored:
+                time.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+        self._name_columns([row for row in rows if row.found is Found.DIFFERENT and row.kind == "row-different"])
+        return rows
+
+    def _round(self, rows: list[Settled]) -> list[Settled]:
+        keys = [row.key for row in rows]
+        before = self._read(self.source, self.pair.source, keys)
+        position = insert_position(self.source) if self.passage.anchored else 0
+        if not self.passage.wait(position, self.wait_seconds):
+            for row in rows:
+                row.found = Found.UNKNOWN
+            return []
+        there = self._read(self.target, self.pair.target, keys)
+        after = self._read(self.source, self.pair.source, keys)
+        for number, row in enumerate(rows):
+            row.position = position
+            self._judge(row, before.get(number, ()), there.get(number, ()), after.get(number, ()))
+        return [row for row in rows if row.found is Found.HOT]
+
+    def _judge(self, row: Settled, before: Versions, there: Versions, after: Versions) -> None:
+        unmoved = before == after == row.source and there == row.target and row.agreeing > 0
+        row.source, row.target = after, there
+        if _hashes(there) in (_hashes(before), _hashes(after)):
+            row.found = Found.EQUAL
+        elif before != after:
+            row.agreeing = 0
+        else:
+            now = time.monotonic()
+            row.agreeing = row.agreeing + 1 if unmoved or self.passage.anchored else 1
+            row.still_since = row.still_since if row.agreeing > 1 else now
+            # without a position only time tells what is late from what is lost
+            long_enough = self.passage.anchored or now - row.still_since >= self.settle_seconds
+            if row.agreeing >= ROUNDS and long_enough:
+                row.found = Found.DIFFERENT
+
+    def _read(self, session: Session, table: SideTable, keys: Sequence[Key]) -> dict[int, Versions]:
+        statement = rows_by_key(table, len(keys), self.seed, self.pair.sha)
+        found: dict[int, Versions] = {}
+        for number, place, xmin, digest in ask(session, statement, [text for key in keys for text in key]):
+            rows = (*found.get(int(number or 0), ()), Version(place, xmin, digest))
+            found[int(number or 0)] = tuple(sorted(rows))
+        return found
+
+    def _name_columns(self, rows: Sequence[Settled]) -> None:
+        """Find the columns that differ by their hashes: no value leaves its server."""
+        keys = [row.key for row in rows]
+        if not keys:
+            return
+        sides = [
+            self._columns(session, table, keys)
+            for session, table in ((self.source, self.pair.source), (self.target, self.pair.target))
+        ]
+        names = [column.name for column in self.pair.source.columns]
+        for number, row in enumerate(rows):
+            left, right = (side.get(number, ()) for side in sides)
+            row.columns = tuple(name for name, a, b in zip(names, left, right, strict=False) if a != b)
+
+    def _columns(self, session: Session, table: SideTable, keys: Sequence[Key]) -> Mapping[int, tuple[Text, ...]]:
+        statement = column_hashes(table, len(keys), self.seed, self.pair.sha)
+        return {
+            int(row[0] or 0): row[1:] for row in ask(session, statement, [text for key in keys for text in key])
+        }
+
+
+def _hashes(versions: Versions) -> list[bytes]:
+    return sorted(version.hash or b"" for version in versions)
+
+
+def batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
+    """Cut keys into lists that one statement takes."""
+    batch: list[Key] = []
+    for key in keys:
+        batch.append(key)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+Counts = Mapping[int, int]
+"""Row hash to how many rows have it."""
+
+
+def settle_counts(
+    read: Callable[[], tuple[Counts, Counts, Counts] | None], deadline: float
+) -> tuple[dict[int, int], set[int]] | None:
+    """Look again at rows that have no key, by how many have the same hash.
+
+    Args:
+        read: counts on the source, on the target after it applied that, and on the source again; `None` when the target
+            did not come so far in time.
+        deadline: on the monotonic clock; what still moves then is hot.
+    Returns:
+        For each hash that differs how many more rows the source has, and the hashes that never stood still; `None` when
+        nothing can be said.
+    """
+    agreeing: dict[int, tuple[int, int]] = {}
+    equal: set[int] = set()
+    while (counts := read()) is not None:
+        before, there, after = counts
+        hashes = {*before, *there, *after} - equal
+        equal |= {one for one in hashes if there.get(one, 0) in (before.get(one, 0), after.get(one, 0))}
+        still = {one for one in hashes - equal if before.get(one, 0) == after.get(one, 0)}
+        lacking = {one: after.get(one, 0) - there.get(one, 0) for one in still}
+        agreeing = {one: (agreeing.get(one, (0, 0))[0] + 1, lacking[one]) for one in still}
+        settled = all(rounds >= ROUNDS for rounds, _ in agreeing.values())
+        if hashes - equal == still and settled:
+            return lacking, set()
+        if time.monotonic() > deadline:
+            return {one: n for one, (rounds, n) in agreeing.items() if rounds >= ROUNDS}, hashes - equal - still
+    return None

@@ -1,0 +1,250 @@
+"""Which rows differ in a range or a bucket whose digests do not agree, and how sure that is."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from comparators.digest_sql import buckets_digest, key_after, list_buckets, list_rows
+from comparators.segments import Key, Range
+from comparators.tables import SideTable, TablePair
+from samplers.anchors import Anchors
+from samplers.passage import Passing
+from samplers.question import Question, ask
+from samplers.row_settle import ROUNDS, Found, Looks, Settled, settle_counts
+from samplers.rows import Session, Text, insert_position
+
+LISTED = 1000
+"""Differences told one by one, of each kind and step; the rest is counted."""
+BUCKET_ROWS = 2000
+MOST_BUCKETS = 4096
+PART_ROWS = 50_000
+"""Rows of a range that are listed at a time."""
+LATE = "the target did not apply what the source shows within the time allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class RowDifference:
+    """One row that is not the same on both sides."""
+
+    kind: str
+    """`row-different`, `row-missing` (on the target), `row-extra` (on the target)."""
+    key: Key
+    """Texts of its key; the hash of the row where there is no key; empty for a rest that is only counted."""
+    columns: tuple[str, ...] = ()
+    source_hash: int | None = None
+    target_hash: int | None = None
+    source_position: int = 0
+    target_position: int | None = None
+    xmin: str | None = None
+    """Transaction that wrote the source's row, or where there is none the target's."""
+    count: int = 1
+
+
+@dataclass(slots=True)
+class Drilled:
+    """What was found in places that did not agree."""
+
+    rows: int = 0
+    """On the source."""
+    different: int = 0
+    different_here: int = 0
+    """Of them on the source."""
+    hot: int = 0
+    unverified: int = 0
+    reason: str | None = None
+    differences: list[RowDifference] = field(default_factory=list)
+    _told: Counter[str] = field(default_factory=Counter)
+
+    def add(self, difference: RowDifference) -> None:
+        """Take in a difference; beyond `LISTED` of a kind it is only counted."""
+        kind = difference.kind
+        self.different += difference.count
+        self.different_here += difference.count if kind != "row-extra" else 0
+        self._told[kind] += 1
+        if self._told[kind] <= LISTED:
+            self.differences.append(difference)
+            return
+        last = self.differences[-1]
+        rest = next((n for n, one in enumerate(self.differences) if one.kind == kind and not one.key), None)
+        if rest is None:
+            self.differences.append(RowDifference(kind, (), count=1, source_position=last.source_position))
+        else:
+            before = self.differences[rest]
+            self.differences[rest] = RowDifference(
+                kind, (), count=before.count + difference.count, source_position=before.source_position
+            )
+
+    def leave(self, rows: int, reason: str) -> None:
+        """Count rows of which nothing is known."""
+        self.rows += rows
+        self.unverified += rows
+        self.reason = reason
+
+
+class Drill:
+    """Lists the rows of both sides by key and hash, and settles those that differ."""
+
+    def __init__(
+        self, source: Session, target: Session, pair: TablePair, passage: Passing, anchors: Anchors,
+        seed: int, wait_seconds: float, settle_seconds: float,
+    ) -> None:  # fmt: skip
+        self._source, self._target, self._pair, self._passage = source, target, pair, passage
+        self._seed, self._wait, self._settle_seconds = seed, wait_seconds, settle_seconds
+        self._looks = Looks(source, target, pair, passage, seed, wait_seconds, settle_seconds)
+
+    # --- ranges -------------------------------------------------------------------------------------------------
+
+    def range(self, low: Key | None, high: Key | None, found: Drilled) -> None:
+        """Find the rows that differ with a key from `low` on and below `high`; a large range is taken in parts."""
+        while (middle := self._part(Range(low, high))) is not None:
+            self._range(Range(low, middle), found)
+            low = middle
+        self._range(Range(low, high), found)
+
+    def _part(self, whole: Range) -> Key | None:
+        """Find a key up to which neither side has too many rows; `None` when the whole may be listed."""
+        for session, table in ((self._source, self._pair.source), (self._target, self._pair.target)):
+            row = ask(session, key_after(table, whole.ends, PART_ROWS), whole.parameters)
+            if row:
+                return row[0]
+        return None
+
+    def _range(self, part: Range, found: Drilled) -> None:
+        here = self._list(self._source, self._pair.source, part)
+        if not self._passage.wait(self._position(), self._wait):
+            found.leave(len(here), LATE)
+            return
+        there = self._list(self._target, self._pair.target, part)
+        found.rows += len(here)
+        self._settle([key for key in here.keys() | there.keys() if here.get(key) != there.get(key)], found)
+
+    def _list(self, session: Session, table: SideTable, part: Range) -> dict[Key, list[Text]]:
+        statement = list_rows(table, part.ends, self._seed, self._pair.sha)
+        return _by_key(ask(session, statement, part.parameters))
+
+    def _position(self) -> int:
+        return insert_position(self._source) if self._passage.anchored else 0
+
+    def _settle(self, keys: list[Key], found: Drilled) -> None:
+        for row in self._looks.settle(sorted(keys, key=repr)):
+            self._count(row, found)
+
+    def _count(self, row: Settled, found: Drilled) -> None:
+        here = len(row.source)
+        if row.found is Found.DIFFERENT:
+            found.add(_difference(row))
+        elif row.found is Found.HOT:
+            found.hot += max(here, 1)
+            found.reason = "rows changed faster than they could be looked at"
+        elif row.found is Found.UNKNOWN:
+            found.unverified += max(here, 1)
+            found.reason = LATE
+
+    # --- buckets ------------------------------------------------------------------------------------------------
+
+    def buckets(self, position: int, estimate: int, found: Drilled) -> int:
+        """Compare a whole table by buckets.
+
+        Args:
+            position: source position read before; the target is read once it has applied it.
+            estimate: of the table's rows.
+        Returns:
+            Rows of the source in buckets that agree at once.
+        """
+        mask = _mask(estimate)
+        asked = Question(self._source, buckets_digest(self._pair.source, mask, self._seed, self._pair.sha))
+        if not self._passage.wait(position, self._wait):
+            found.leave(sum(rows for rows, _ in _buckets(asked.answer()).values()), LATE)
+            return 0
+        there = _buckets(ask(self._target, buckets_digest(self._pair.target, mask, self._seed, self._pair.sha)))
+        here = _buckets(asked.answer())
+        unequal = sorted(number for number in here.keys() | there.keys() if here.get(number) != there.get(number))
+        equal_rows = sum(rows for number, (rows, _) in here.items() if number not in set(unequal))
+        if unequal and self._pair.source.key:
+            self._keyed_buckets(unequal, mask, found)
+        elif unequal:
+            self._keyless_buckets(unequal, mask, found)
+        return equal_rows
+
+    def _keyed_buckets(self, unequal: list[int], mask: int, found: Drilled) -> None:
+        here = _by_key(self._list_buckets(self._source, self._pair.source, unequal, mask))
+        if not self._passage.wait(self._position(), self._wait):
+            found.leave(len(here), LATE)
+            return
+        there = _by_key(self._list_buckets(self._target, self._pair.target, unequal, mask))
+        found.rows += len(here)
+        self._settle([key for key in here.keys() | there.keys() if here.get(key) != there.get(key)], found)
+
+    def _list_buckets(
+        self, session: Session, table: SideTable, numbers: list[int], mask: int
+    ) -> list[tuple[Text, ...]]:
+        return ask(session, list_buckets(table, numbers, mask, self._seed, self._pair.sha))
+
+    def _keyless_buckets(self, unequal: list[int], mask: int, found: Drilled) -> None:
+        """Compare rows that nothing names by how many have the same hash."""
+        last: dict[str, Mapping[int, int]] = {}
+
+        def counts(session: Session, table: SideTable) -> dict[int, int]:
+            rows = self._list_buckets(session, table, unequal, mask)
+            return {int(digest or 0): int(count or 0) for digest, count in rows}
+
+        def read() -> tuple[Mapping[int, int], Mapping[int, int], Mapping[int, int]] | None:
+            before = counts(self._source, self._pair.source)
+            last["source"] = before
+            last["position"] = {0: self._position()}
+            if not self._passage.anchored:
+                time.sleep(self._settle_seconds / ROUNDS)  # only time tells what is late from what is lost
+            if not self._passage.wait(last["position"][0], self._wait):
+                return None
+            there = counts(self._target, self._pair.target)
+            last["source"] = counts(self._source, self._pair.source)
+            return before, there, last["source"]
+
+        settled = settle_counts(read, time.monotonic() + self._settle_seconds)
+        if settled is None:
+            found.leave(sum(last["source"].values()), LATE)
+            return
+        lacking, moving = settled
+        found.rows += sum(last["source"].values())
+        if moving:
+            found.hot += max(sum(last["source"].get(one, 0) for one in moving), 1)
+            found.reason = "rows changed faster than they could be looked at"
+        for digest, more in sorted(lacking.items()):
+            if more:
+                found.add(_keyless_difference(digest, more, last["position"][0]))
+
+
+def _difference(row: Settled) -> RowDifference:
+    here, there = row.source, row.target
+    writer = (here or there)[0].xmin
+    return RowDifference(
+        row.kind, row.key, row.columns,
+        int(here[0].hash or 0) if here else None, int(there[0].hash or 0) if there else None,
+        source_position=row.position, xmin=writer.decode() if writer else None,
+    )  # fmt: skip
+
+
+def _keyless_difference(digest: int, more: int, position: int) -> RowDifference:
+    kind = "row-missing" if more > 0 else "row-extra"
+    here, there = (digest, None) if more > 0 else (None, digest)
+    return RowDifference(kind, (str(digest).encode(),), (), here, there, position, count=abs(more))
+
+
+def _by_key(rows: list[tuple[Text, ...]]) -> dict[Key, list[Text]]:
+    found: dict[Key, list[Text]] = {}
+    for row in rows:
+        found.setdefault(row[:-1], []).append(row[-1])
+    for hashes in found.values():
+        hashes.sort(key=lambda one: one or b"")
+    return found
+
+
+def _buckets(rows: list[tuple[Text, ...]]) -> dict[int, tuple[int, Text]]:
+    return {int(number or 0): (int(count or 0), total) for number, count, total in rows}
+
+
+def _mask(rows: int) -> int:
+    """Choose as many buckets, a power of two, as give each about `BUCKET_ROWS`."""
+    wanted = min(max(rows // BUCKET_ROWS, 1), MOST_BUCKETS)
+    return int((1 << (wanted - 1).bit_length()) - 1)

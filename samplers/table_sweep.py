@@ -1,0 +1,300 @@
+"""Compare one table on both sides, piece by piece, while it is being written to.
+
+Both servers digest the same segments at the same time: the source in a snapshot that holds everything through a known
+position, the target once it has applied what the source had written before (audit-model 4). Segments whose digests
+agree are done; of the others rows are listed by key and hash, and each row that differs is looked at until it is equal,
+different, or known to be hot.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from comparators.digest_sql import key_after, segments_digest
+from comparators.segments import Key, Pace, Plan
+from comparators.tables import Mode, TablePair
+from samplers.anchors import Anchors
+from samplers.connections import StatementCancelled
+from samplers.passage import Passing
+from samplers.question import Question, ask, wait_any
+from samplers.rows import Session, Text
+from samplers.table_differences import Drill, Drilled, RowDifference
+from samplers.table_plan import SweepOptions, make_plan
+
+__all__ = ["RowDifference", "Step", "SweepOptions", "TableSweep", "make_plan"]
+
+SPEAK_SECONDS = 1.0
+"""The caller hears from us at least so often, though no segment may be finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is known of segments [first, past_last), each of which is told once, in order."""
+
+    first: int
+    past_last: int
+    rows: int = 0
+    """On the source."""
+    verified: int = 0
+    different: int = 0
+    hot: int = 0
+    unverified: int = 0
+    through: int | None = None
+    """Source position through which the verified rows are proved; `None` where there are no positions."""
+    started_at: float = 0.0
+    seconds: float = 0.0
+    reason: str | None = None
+    """Why rows are unverified, or what is waited for."""
+    differences: tuple[RowDifference, ...] = ()
+
+
+@dataclass(slots=True)
+class _Run:
+    """One chunk on its way through both servers."""
+
+    first: int
+    past_last: int
+    position: int
+    through: int | None
+    started_at: float
+    asked: float
+    source: list[tuple[Text, ...]] | None = None
+    target: list[tuple[Text, ...]] | None = None
+    late: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.late or (self.source is not None and self.target is not None)
+
+
+class TableSweep:
+    """One sweep over one table; call `step` until it gives `None`."""
+
+    def __init__(
+        self, source: Session, target: Session, pair: TablePair, plan: Plan, passage: Passing,
+        options: SweepOptions, *, start: int = 0, anchors: Anchors | None = None,
+    ) -> None:  # fmt: skip
+        """Begin a sweep, or go on with one.
+
+        Args:
+            source, target: sessions that nothing else uses meanwhile, the passage's are others.
+            start: first segment to compare.
+            anchors: kept from table to table, so that a long transaction does not hide an older position.
+        Raises:
+            SideUnavailable: a connection is lost.
+        """
+        self._source, self._target, self._pair, self._plan = source, target, pair, plan
+        self._passage, self._options = passage, options
+        self._anchors = anchors or Anchors()
+        self._pace = Pace(options.chunk_seconds)
+        self._runs: deque[_Run] = deque()
+        self._asking: dict[str, tuple[_Run, Question]] = {}
+        self._next = start
+        self._split: dict[int, tuple[Key, ...]] = {}
+        """Bounds inside segments that take too long as a whole."""
+        self._drill = Drill(source, target, pair, passage, self._anchors, options.seed,
+                            options.wait_seconds, options.settle_seconds)  # fmt: skip
+        self.position = start
+        for session in (source, target):
+            # an index serves every range; without statistics the planner may read the whole table for each
+            ask(session, f"SET enable_seqscan = {'off' if plan.bounds else 'on'}")
+
+    def step(self) -> Step | None:
+        """Go on until some segments are finished, or for about a second.
+
+        Returns:
+            What was found out; without segments when only time has passed; `None` when the table is done.
+        Raises:
+            SideUnavailable, StatementCancelled, ...: what was not told counts for nothing; begin again at `position`.
+        """
+        if self._pair.mode is Mode.BUCKETS:
+            return self._whole()
+        if self.position >= self._plan.segments:
+            return None
+        speak_at = time.monotonic() + SPEAK_SECONDS
+        while True:
+            try:
+                self._ask()
+                self._take()
+            except StatementCancelled:
+                self._slower()
+                continue
+            if self._runs and self._runs[0].done:
+                return self._told(self._finish(self._runs.popleft()))
+            if time.monotonic() >= speak_at:
+                return Step(self.position, self.position, reason=self._waiting_for())
+            self._rest()
+
+    # --- asking both servers ------------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        """Send the next chunk to the source, and to the target the first one whose position it has applied."""
+        if "source" not in self._asking and self._next < self._plan.segments and len(self._runs) < self._options.depth:
+            self._ask_source()
+        waiting = next((run for run in self._runs if run.target is None and not run.late), None)
+        if waiting is None or "target" in self._asking:
+            return
+        if self._passage.passed(waiting.position):
+            self._asking["target"] = (waiting, self._question(self._target, waiting))
+        elif time.monotonic() - waiting.asked > self._options.wait_seconds:
+            waiting.late = True
+
+    def _ask_source(self) -> None:
+        through = self._anchors.drop(self._source) if self._passage.anchored else None
+        first = self._next
+        split = next((n for n in range(first, first + self._pace.segments) if n in self._split), None)
+        past_last = min(first + self._pace.segments, self._plan.segments)
+        if split is not None:
+            past_last = first + 1 if split == first else split
+        run = _Run(first, past_last, self._anchors.newest, through, time.time(), time.monotonic())
+        self._runs.append(run)
+        self._next = past_last
+        self._asking["source"] = (run, self._question(self._source, run))
+
+    def _question(self, session: Session, run: _Run) -> Question:
+        table = self._pair.source if session is self._source else self._pair.target
+        bounds = self._bounds(run)
+        ends = (run.first > 0, run.past_last < self._plan.segments)
+        statement = segments_digest(table, len(bounds), ends, self._options.seed, self._pair.sha)
+        return Question(session, statement, [text for key in bounds for text in key])
+
+    def _bounds(self, run: _Run) -> tuple[Key, ...]:
+        outer = self._plan.inside(run.first, run.past_last)
+        inside = self._split.get(run.first)
+        if inside is None:
+            return outer
+        return (*outer[: 1 if run.first else 0], *inside, *outer[1 if run.first else 0 :])
+
+    def _take(self) -> None:
+        for side, (run, question) in list(self._asking.items()):
+            if question.ready():
+                self._keep(side, run, question)
+
+    def _keep(self, side: str, run: _Run, question: Question) -> None:
+        del self._asking[side]
+        answer = sorted(question.answer(), key=lambda row: int(row[0] or 0))
+        if side == "source":
+            run.source = answer
+            self._pace.took(run.past_last - run.first, time.monotonic() - question.asked_at)
+        else:
+            run.target = answer
+
+    def _rest(self) -> None:
+        waits = any(run.target is None for run in self._runs) and "target" not in self._asking
+        questions = [question for _, question in self._asking.values()]
+        if questions:
+            wait_any(questions, 0.002 if waits else SPEAK_SECONDS)
+        else:
+            time.sleep(0.002)
+
+    def _slower(self) -> None:
+        """Throw away what is on its way and take less at a time; a segment that is slow by itself is cut.
+
+        Raises:
+            StatementCancelled: it cannot be cut.
+        """
+        self._drain(keep=False)
+        self._runs.clear()
+        self._next = self.position
+        if self._pace.segments > 1:
+            self._pace.too_slow()
+        else:
+            self._cut(self.position)
+
+    def _cut(self, number: int) -> None:
+        if number in self._split:
+            raise StatementCancelled("a piece of the table takes longer than a statement may, however small it is cut")
+        whole = self._plan.range(number)
+        found: list[Key] = []
+        low = whole.low
+        while True:
+            part = replace(whole, low=low)
+            statement = key_after(self._pair.source, part.ends, self._options.segment_rows)
+            row = ask(self._source, statement, part.parameters)
+            if not row:
+                break
+            low = row[0]
+            found.append(low)
+        self._split[number] = tuple(found)
+
+    def _drain(self, keep: bool = True) -> None:
+        """Wait for the answers that are on their way: what follows needs both sessions."""
+        for side, (run, question) in list(self._asking.items()):
+            if keep:
+                self._keep(side, run, question)
+                continue
+            del self._asking[side]
+            try:
+                question.answer()
+            except StatementCancelled:
+                continue
+
+    # --- what the answers say -----------------------------------------------------------------------------------
+
+    def _finish(self, run: _Run) -> Step:
+        started = Step(run.first, run.past_last, started_at=run.started_at, through=run.through)
+        if run.late or run.source is None or run.target is None:
+            rows = sum(int(row[1] or 0) for row in run.source or ())
+            return replace(started, rows=rows, unverified=rows, reason=self._late())
+        rows = sum(int(row[1] or 0) for row in run.source)
+        unequal = [n for n, (ours, theirs) in enumerate(zip(run.source, run.target, strict=True)) if ours != theirs]
+        if self._passage.anchored and run.through is None:
+            reason = "a transaction that was writing when the sweep began is still open on the source"
+            return replace(started, rows=rows, unverified=rows, reason=reason)
+        if not unequal:
+            return replace(started, rows=rows, verified=rows)
+        self._drain()
+        equal_rows = rows - sum(int(run.source[n][1] or 0) for n in unequal)
+        return self._drilled(started, run, unequal, equal_rows)
+
+    def _drilled(self, started: Step, run: _Run, unequal: Iterable[int], equal_rows: int) -> Step:
+        bounds = self._bounds(run)
+        shift = 0 if run.first == 0 else 1
+        found = Drilled()
+        for number in unequal:
+            low = bounds[number + shift - 1] if number + shift > 0 else None
+            high = bounds[number + shift] if number + shift < len(bounds) else None
+            self._drill.range(low, high, found)
+        return _summed(started, found, equal_rows)
+
+    def _told(self, step: Step) -> Step:
+        self.position = step.past_last
+        return replace(step, seconds=time.time() - step.started_at)
+
+    def _late(self) -> str:
+        return f"the target did not apply the source's position within {self._options.wait_seconds:g} s"
+
+    def _waiting_for(self) -> str | None:
+        head = self._runs[0] if self._runs else None
+        if head is None or head.target is not None or "target" in self._asking:
+            return None
+        return "waits for the target to apply what the source has written"
+
+    # --- tables without ranges ----------------------------------------------------------------------------------
+
+    def _whole(self) -> Step | None:
+        if self.position:
+            return None
+        started_at = time.time()
+        through = self._anchors.drop(self._source) if self._passage.anchored else None
+        started = Step(0, 1, started_at=started_at, through=through)
+        found = Drilled()
+        equal_rows = self._drill.buckets(self._anchors.newest, max(self._pair.rows, 0), found)
+        step = _summed(started, found, equal_rows)
+        if self._passage.anchored and through is None:
+            reason = "a transaction that was writing when the sweep began is still open on the source"
+            step = replace(step, verified=0, unverified=step.unverified + step.verified, reason=reason)
+        return self._told(step)
+
+
+def _summed(started: Step, found: Drilled, equal_rows: int) -> Step:
+    """Add what was drilled to what was equal at once."""
+    rows = equal_rows + found.rows
+    gone = found.different_here + found.hot + found.unverified
+    return replace(
+        started, rows=rows, verified=max(rows - gone, 0), different=found.different, hot=found.hot,
+        unverified=found.unverified, reason=found.reason, differences=tuple(found.differences),
+    )  # fmt: skip
+
+
