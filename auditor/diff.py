@@ -6,20 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from auditor.bars import Bars
+from auditor.diff_reading import Reading
 from auditor.diff_report import Missing, Report, TableResult
 from auditor.diff_scope import Pairing, lopsided_columns, pair_names, selected, unreadable
 from auditor.diff_sides import Followed, Sides, followed
-from comparators.errors import AuditorError, Retryable, SettingInvalid
+from comparators.errors import SettingInvalid
 from comparators.mapping import NO_MAPPING
 from comparators.mapping import Mapping as Rules
 from comparators.tables import Skipped, TablePair
 from samplers.catalog import PublishedTable, published_tables, tables
 from samplers.pairing import Wanted, pair_tables
-from samplers.table_sweep import SweepOptions, TableSweep, make_plan
-
-ATTEMPTS = 5
-"""Times that the same rows are tried before they are left unverified."""
-RETRY_SECONDS = 1.0
+from samplers.table_sweep import SweepOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +31,8 @@ class Request:
     subscription: str | None = None
     """Whose progress tells what the target has applied; `None`: those that lead from the source."""
     settle_seconds: float = 5.0
+    wait_seconds: float = 600.0
+    """How long the target may be behind before rows are left unverified."""
     rules: Rules = NO_MAPPING
     listed: int = 100
     """Differing rows that are named of each table; all are counted."""
@@ -60,8 +59,8 @@ def compare(request: Request, show: Bars) -> Report:
     with Sides(request.source, request.target) as sides:
         sides.refuse_one_database()
         work = _look(request, sides)
-        options = SweepOptions(seed=int.from_bytes(os.urandom(7)), settle_seconds=request.settle_seconds)
-        results = [_result(name, work, sides, options, request.listed, show) for name in sorted(work.pairs)]
+        reading = Reading(sides, work.followed, _options(request), show)
+        results = [_result(name, work, reading, request.listed) for name in sorted(work.pairs)]
     return Report(
         results,
         Missing(work.pairing.only_source, work.pairing.only_target),
@@ -70,6 +69,11 @@ def compare(request: Request, show: Bars) -> Report:
         notes=work.followed.notes,
         seconds=time.monotonic() - began,
     )
+
+
+def _options(request: Request) -> SweepOptions:
+    seed = int.from_bytes(os.urandom(7))  # another one each time, so that no accident of the hashes repeats itself
+    return SweepOptions(seed, settle_seconds=request.settle_seconds, wait_seconds=request.wait_seconds)
 
 
 def _look(request: Request, sides: Sides) -> Work:
@@ -108,48 +112,14 @@ def _all_paired(wanted: Sequence[Wanted], paired: Mapping[str, TablePair | Skipp
     return {one.name: paired.get(one.name) or Skipped(one.name, "it could not be paired") for one in wanted}
 
 
-def _result(name: str, work: Work, sides: Sides, options: SweepOptions, listed: int, show: Bars) -> TableResult:
+def _result(name: str, work: Work, reading: Reading, listed: int) -> TableResult:
     pair = work.pairs[name]
     result = TableResult(name, listed=listed, lopsided=work.lopsided.get(name, ()))
-    result.pair = None if isinstance(pair, Skipped) else pair
-    if isinstance(pair, Skipped) or sides.gone:
-        result.stopped(pair.reason if isinstance(pair, Skipped) else str(sides.gone))
+    if isinstance(pair, Skipped):
+        result.stopped(pair.reason)
         return result
+    result.pair = pair
     began = time.monotonic()
-    show.begin(name, pair.rows)
-    try:
-        _sweep(pair, result, work.followed, sides, options, show)
-    except AuditorError as error:
-        result.stopped(str(error))
+    reading.read(pair, result)
     result.seconds = time.monotonic() - began
-    show.end(name, result.sentence)
     return result
-
-
-def _sweep(
-    pair: TablePair, result: TableResult, follow: Followed, sides: Sides, options: SweepOptions, show: Bars
-) -> None:
-    """Read a table to its end; what fails is tried again from the first rows that are not reported yet.
-
-    Raises:
-        AuditorError: the rest of the table cannot be read.
-    """
-    plan, position, attempts = None, 0, 0
-    while True:
-        try:
-            sides.reopen()
-            plan = plan or make_plan(sides.source, pair, options)
-            passage = follow.passage(sides, f"{pair.target.schema}.{pair.target.name}")
-            sweep = TableSweep(sides.source, sides.target, pair, plan, passage, options, start=position)
-            while (step := sweep.step()) is not None:
-                result.add(step)
-                position, attempts = sweep.position, 0
-                show.advance(pair.name, result.rows, position / (len(plan.bounds) + 1))
-            result.finished = True
-            return
-        except Retryable:
-            attempts += 1
-            sides.close()  # whatever was in flight counts for nothing
-            if attempts >= ATTEMPTS:
-                raise
-            time.sleep(RETRY_SECONDS)

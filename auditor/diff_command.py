@@ -50,6 +50,7 @@ def request_of(args: argparse.Namespace) -> Request:
         tables=tuple(args.table),
         subscription=args.subscription,
         settle_seconds=args.settle,
+        wait_seconds=args.wait,
         rules=load_mapping(args.mapping),
         listed=args.limit,
     )

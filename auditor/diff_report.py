@@ -35,6 +35,8 @@ class Part(Protocol):
     """What the sweep reports of a part of the table."""
 
     @property
+    def past_last(self) -> int: ...
+    @property
     def rows(self) -> int: ...
     @property
     def verified(self) -> int: ...
@@ -68,6 +70,8 @@ class TableResult:
     """Columns that one side lacks."""
     skipped_reason: str | None = None
     finished: bool = False
+    position: int = 0
+    """The first part that was not told yet."""
     rows: int = 0
     verified: int = 0
     different: int = 0
@@ -83,6 +87,7 @@ class TableResult:
 
     def add(self, part: Part) -> None:
         """Take in what the sweep found in a part of the table."""
+        self.position = part.past_last
         self.rows += part.rows
         self.verified += part.verified
         self.different += part.different
@@ -93,7 +98,7 @@ class TableResult:
         self._parts += 1
         for difference in part.differences:
             self.kinds[difference.kind] += difference.count
-            if len(self.differences) < self.listed:
+            if difference.key and len(self.differences) < self.listed:
                 self.differences.append(difference)
 
     def _lowest(self, through: int | None) -> int | None:

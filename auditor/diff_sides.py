@@ -1,5 +1,6 @@
 """The two databases of `auditor diff`: their sessions, and the subscription that leads from one to the other."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,24 +9,27 @@ from typing import Self
 
 from comparators.errors import AuditorError, NeedsOperator, SettingInvalid
 from comparators.tables import Skipped
+from samplers.anchors import Anchors
 from samplers.catalog import Subscription, TableShape, server_facts, subscriptions
 from samplers.connections import connect
-from samplers.passage import NoPassage, Passage
+from samplers.passage import NoPassage, Passage, Passing
 from samplers.rows import Session
 from samplers.slots import PLUGIN, inspect_slots
 
 NAME = "auditor diff"
+PAUSE_SECONDS = 0.05
 STATEMENT_SECONDS = 600.0
 """A table that has no key to cut it by is read by one statement."""
 
 
 class Sides:
-    """A session on each side, opened again when one was lost."""
+    """Two sessions on each side, one to read rows and one to ask for positions; opened again when lost."""
 
     def __init__(self, source: str, target: str) -> None:
         """Args: source, target: connection strings."""
         self._dsns = {"source": source, "target": target}
-        self._open: dict[str, Session] = {}
+        self._open: dict[tuple[str, bool], Session] = {}
+        self.anchors = Anchors()
         self.gone: str | None = None
         """Why a side could not be reached when that was last tried."""
 
@@ -41,12 +45,12 @@ class Sides:
     @property
     def source(self) -> Session:
         """The session on the source."""
-        return self._open["source"]
+        return self._open["source", False]
 
     @property
     def target(self) -> Session:
         """The session on the target."""
-        return self._open["target"]
+        return self._open["target", False]
 
     def reopen(self) -> None:
         """Open the sessions that are not open.
@@ -54,21 +58,35 @@ class Sides:
         Raises:
             SideUnavailable, NotPermitted, SettingInvalid: the text names the side.
         """
-        for side, dsn in self._dsns.items():
-            if side not in self._open:
-                try:
-                    self._open[side] = connect(dsn, application_name=NAME, statement_seconds=STATEMENT_SECONDS)
-                except AuditorError as error:
-                    self.gone = f"{side}: {error}"
-                    raise of_side(side, error) from None
+        for place in (("source", False), ("target", False), ("source", True), ("target", True)):
+            if place not in self._open:
+                self._open[place] = self._connected(place[0])
         self.gone = None
 
+    def _connected(self, side: str) -> Session:
+        try:
+            return connect(self._dsns[side], application_name=NAME, statement_seconds=STATEMENT_SECONDS)
+        except AuditorError as error:
+            self.gone = f"{side}: {error}"
+            raise of_side(side, error) from None
+
     def close(self) -> None:
-        """Close both sessions."""
+        """Close all sessions."""
+        self.anchors = Anchors()  # positions of a server that may not be the same when it comes back
         while self._open:
             _, session = self._open.popitem()
             with suppress(Exception):  # the server may be gone, and the session with it
                 session.close()
+
+    def passage(self, origin: str, slot: str | None) -> Passage:
+        """Give what tells how far a subscription has come."""
+        return Passage(self._open["source", True], self._open["target", True], origin, slot)
+
+    def anchor(self, seconds: float) -> None:
+        """Wait until a position of the source is proved: until every transaction that writes now has ended."""
+        deadline = time.monotonic() + seconds
+        while self.anchors.drop(self.source) is None and time.monotonic() < deadline:
+            time.sleep(PAUSE_SECONDS)
 
     def refuse_one_database(self) -> None:
         """Refuse to compare a database with itself, which is always equal.
@@ -109,11 +127,11 @@ class Followed:
         """What they take from the source."""
         return sorted({name for one in self.subscriptions for name in one.publications})
 
-    def passage(self, sides: Sides, target_table: str) -> Passage | NoPassage:
+    def passage(self, sides: Sides, target_table: str) -> Passing:
         """Give what tells when the target has applied a position of the source, for one table."""
         for one in self.subscriptions:
             if target_table in self.carried(one):
-                return Passage(sides.source, sides.target, one.origin_name, one.slot_name)
+                return sides.passage(one.origin_name, one.slot_name)
         return NoPassage()
 
     def unfinished(self, both: Mapping[str, str]) -> dict[str, Skipped]:

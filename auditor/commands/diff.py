@@ -37,6 +37,10 @@ def register(commands: Commands) -> None:
         "--settle", type=seconds, default=5.0, metavar="SECONDS",
         help="read rows that differ again until they stand still, for at most so long (default: 5 s)",
     )  # fmt: skip
+    diff.add_argument(
+        "--wait", type=seconds, default=600.0, metavar="SECONDS",
+        help="how long the target may take to apply what the source has written (default: 10m)",
+    )  # fmt: skip
     diff.add_argument("--mapping", type=Path, metavar="FILE", help="how tables differ by design")
     diff.add_argument(
         "--limit", type=_count, default=LISTED, metavar="N",

@@ -25,6 +25,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Part:
+    past_last: int = 1
     rows: int = 10
     verified: int = 10
     different: int = 0
