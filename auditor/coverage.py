@@ -26,6 +26,8 @@ class Step(Protocol):
     """Segments that were compared, as far as they are counted here."""
 
     @property
+    def first(self) -> int: ...
+    @property
     def past_last(self) -> int: ...
     @property
     def rows(self) -> int: ...
@@ -41,8 +43,6 @@ class Step(Protocol):
     def through(self) -> int | None: ...
     @property
     def started_at(self) -> float: ...
-    @property
-    def seconds(self) -> float: ...
     @property
     def reason(self) -> str | None: ...
 
@@ -106,12 +106,12 @@ class Running:
     def eta_seconds(self) -> float | None:
         return self.seconds / self.segment * (self.segments - self.segment) if self.segment else None
 
-    def plus(self, step: Step, differences: Mapping[str, int]) -> "Running":
-        """Add a step and the rows that it found different, by kind."""
+    def plus(self, step: Step, differences: Mapping[str, int], seconds: float) -> "Running":
+        """Add a step, the rows that it found different, by kind, and how long it took."""
         kinds = {kind: self.kinds.get(kind, 0) + differences.get(kind, 0) for kind in {**self.kinds, **differences}}
         return replace(
             self, segment=step.past_last, counts=self.counts.plus(step, first=self.segment == 0),
-            seconds=self.seconds + step.seconds, kinds=kinds, reason=step.reason or self.reason,
+            seconds=self.seconds + seconds, kinds=kinds, reason=step.reason or self.reason,
         )  # fmt: skip
 
 
@@ -163,10 +163,12 @@ class Coverage:
         """Go on with the sweep under way."""
         return replace(self, state="sweeping", reason=None)
 
-    def stepped(self, step: Step, differences: Mapping[str, int]) -> "Coverage":
-        """Add a step to the sweep under way."""
+    def stepped(self, step: Step, differences: Mapping[str, int], seconds: float) -> "Coverage":
+        """Add a step to the sweep under way; one without segments only says what is waited for."""
         assert self.now is not None
-        return replace(self, now=self.now.plus(step, differences))
+        if step.first == step.past_last:
+            return replace(self, reason=step.reason)
+        return replace(self, reason=None, now=self.now.plus(step, differences, seconds))
 
     def finished(self, at: float) -> "Coverage":
         """Turn the sweep under way into the last complete one."""

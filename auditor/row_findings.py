@@ -7,7 +7,7 @@ it (`next`) and takes its place when the sweep is complete: so its count is exac
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from auditor.peers import Peers
 from auditor.sealing import Sealer, Texts
@@ -18,8 +18,17 @@ from comparators.tables import TablePair
 DETECTOR = "row"
 Record = Mapping[str, Any]
 Items = dict[str, dict[str, Any] | None]
-Sweep = tuple[int, int]
-"""Generation of the baseline, and number of the sweep under it."""
+
+
+class Sweep(NamedTuple):
+    """One sweep of a table; one that starts anew is another."""
+
+    generation: int
+    """Of the baseline."""
+    number: int
+    started_at: float
+
+
 _TALLY = ("sweep", "count", "keys", "key_cipher", "columns", "source_position", "target_position")
 
 
@@ -49,9 +58,7 @@ class Difference(Protocol):
 class RowFindings:
     """The row audit's findings; `kept` notes what was stored, so that one failed write forgets nothing."""
 
-    def __init__(
-        self, migration: str, sealer: Sealer, peers: Peers, *, clear_keys: bool
-    ) -> None:
+    def __init__(self, migration: str, sealer: Sealer, peers: Peers, *, clear_keys: bool) -> None:
         """Args: peers: holds the records; those of this detector are read once, here."""
         self._migration, self._sealer, self._peers, self._clear = migration, sealer, peers, clear_keys
         self._suspects: dict[str, Record] = {}
@@ -117,11 +124,19 @@ class RowFindings:
         ]
 
     def _identity(self, table: str, kind: str, sweep: Sweep) -> str:
-        text = json.dumps([DETECTOR, self._migration, table, kind, *sweep], separators=(",", ":"))
+        text = json.dumps(
+            [DETECTOR, self._migration, table, kind, sweep.generation, sweep.number], separators=(",", ":")
+        )
         return "f_" + hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def _added(
-        self, identity: str, pair: TablePair, kind: str, sweep: Sweep, count: int, some: Sequence[Difference],
+        self,
+        identity: str,
+        pair: TablePair,
+        kind: str,
+        sweep: Sweep,
+        count: int,
+        some: Sequence[Difference],
         now: float,
     ) -> dict[str, Any]:
         """Add rows to what a finding's sweep has gathered: the finding itself, or what will follow it."""
@@ -136,7 +151,7 @@ class RowFindings:
     ) -> dict[str, Any]:
         listed, keys = list(before.get("keys") or ()), self._unsealed(before)
         known = {one["hash"] for one in listed}
-        for one in some:
+        for one in (one for one in some if one.key):  # the others stand for rows that were only counted
             shown = self._shown(pair, one)
             if len(listed) < KEYS_LISTED and shown["hash"] not in known:
                 listed.append(shown)
@@ -206,5 +221,5 @@ def _confirmed(kind: str, sweep: Sweep, now: float) -> dict[str, Any]:
 
 
 def _healed(settled: Record, sweep: Sweep, now: float) -> dict[str, Any]:
-    reason = f"sweep {sweep[1]} read the whole table and found none"
+    reason = f"sweep {sweep.number} read the whole table and found none"
     return {**settled, "state": "healed", "settled_at": now, "explained_by": None, "reason": reason, "next": None}

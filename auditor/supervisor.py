@@ -53,11 +53,13 @@ def supervise(settings: Settings, config: Path | None, run_for: float | None, op
 
 
 def specs_of(settings: Settings, config: Path, options: Sequence[str] = ()) -> tuple[ChildSpec, ...]:
-    """List the processes of a migration: two on the memory transport, four with Kafka."""
+    """List the processes of a migration: samplers and core, one on the memory transport, then sweeper and gate."""
     commands: dict[str, tuple[str, ...]] = {"worker": ("worker",)}
     if settings.transport is not None:
         samplers = {f"sampler-{side}": ("sampler", "--side", str(side)) for side in Side}
         commands = samplers | {"core": ("core",)}
+    if settings.sweep.enabled:
+        commands["sweeper"] = ("sweeper",)
     commands["gate"] = ("gate", "serve")
     program = (sys.executable, "-m", "auditor")
     return tuple(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auditor import watchers
-from auditor.settings import KafkaSettings, ReplicationSettings, Settings, Side, SideSettings
+from auditor.settings import KafkaSettings, ReplicationSettings, Settings, Side, SideSettings, SweepSettings
 from auditor.supervisor import specs_of
 from auditor.watchers import BudgetWatch, ReadyWatch, RecordsWriter
 from comparators.errors import SideUnavailable, StoreUnavailable
@@ -103,7 +103,7 @@ def test_a_gate_that_does_not_answer_is_not_ready():
     assert not ready.reached
 
 
-def test_memory_needs_two_processes_and_kafka_four(settings, tmp_path):
+def test_memory_needs_three_processes_and_kafka_five_and_one_less_without_sweeps(settings, tmp_path):
     def commands(**changes):
         changed = Settings(
             settings.migration, settings.source, settings.target, settings.replication, tmp_path, **changes
@@ -111,10 +111,15 @@ def test_memory_needs_two_processes_and_kafka_four(settings, tmp_path):
         return {spec.name: spec.command[3:] for spec in specs_of(changed, Path("/a.yaml"), ["--debug"])}
 
     end = ("-c", "/a.yaml", "--debug")
-    assert commands() == {"worker": ("worker", *end), "gate": ("gate", "serve", *end)}
-    assert commands(transport=KafkaSettings(("a:1",))) == {
-        "sampler-source": ("sampler", "--side", "source", *end),
-        "sampler-target": ("sampler", "--side", "target", *end),
-        "core": ("core", *end),
-        "gate": ("gate", "serve", *end),
-    }
+    both = {"sweeper": ("sweeper", *end), "gate": ("gate", "serve", *end)}
+    assert commands() == {"worker": ("worker", *end)} | both
+    assert commands(sweep=SweepSettings(enabled=False)) == {"worker": ("worker", *end), "gate": both["gate"]}
+    assert (
+        commands(transport=KafkaSettings(("a:1",)))
+        == {
+            "sampler-source": ("sampler", "--side", "source", *end),
+            "sampler-target": ("sampler", "--side", "target", *end),
+            "core": ("core", *end),
+        }
+        | both
+    )
