@@ -4,6 +4,7 @@ Values of keys travel as parameters, never in the text of a statement: they woul
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import sqlglot
 from sqlglot import exp
@@ -59,6 +60,7 @@ def _value(column: DigestColumn, sha: bool) -> exp.Expr:
     return text
 
 
+@lru_cache(maxsize=512)
 def segments_digest(table: SideTable, bounds: int, ends: Bounded, seed: int, sha: bool) -> str:
     """Write the query for count and digest of neighbouring segments, all in one snapshot.
 
@@ -93,8 +95,8 @@ def _inner(table: SideTable, counted: Sequence[exp.Expr], count: int, first: int
     rows = []
     for number in range(count):
         places = range(number * width, (number + 2) * width)
-        values = [_parameter(place, table.key[place % width]) for place in places]
-        rows.append(f"({first + number}, {', '.join(value.sql(_DIALECT) for value in values)})")
+        values = [_parameter_text(place, table.key[place % width]) for place in places]
+        rows.append(f"({first + number}, {', '.join(values)})")
     names = [f"b{place}" for place in range(2 * width)]
     low = [exp.column(name, table="v") for name in names[:width]]
     high = [exp.column(name, table="v") for name in names[width:]]
@@ -106,12 +108,14 @@ def _inner(table: SideTable, counted: Sequence[exp.Expr], count: int, first: int
     )
 
 
+@lru_cache(maxsize=512)
 def list_rows(table: SideTable, ends: Bounded, seed: int, sha: bool) -> str:
     """Write the query that lists key and hash of each row of a range; its bounds are the parameters, lower first."""
     query = exp.select(*_key_texts(table), row_hash(table, seed, sha)).from_(_table(table))
     return query.where(*_range(table, ends), *_filter(table)).sql(_DIALECT)
 
 
+@lru_cache(maxsize=512)
 def rows_by_key(table: SideTable, keys: int, seed: int, sha: bool) -> str:
     """Write the query that reads rows by their keys, which are the parameters.
 
@@ -124,6 +128,7 @@ def rows_by_key(table: SideTable, keys: int, seed: int, sha: bool) -> str:
     return _by_key(table, keys, [exp.alias_(value, name) for name, value in named])
 
 
+@lru_cache(maxsize=512)
 def column_hashes(table: SideTable, keys: int, seed: int, sha: bool) -> str:
     """Write the query that reads the hash of every column by itself, of rows by their keys."""
     values = [
@@ -137,8 +142,8 @@ def _by_key(table: SideTable, keys: int, columns: Sequence[exp.Expr]) -> str:
     width = len(table.key)
     rows = []
     for number in range(keys):
-        values = [_parameter(number * width + place, column) for place, column in enumerate(table.key)]
-        rows.append(f"({number}, {', '.join(value.sql(_DIALECT) for value in values)})")
+        values = [_parameter_text(number * width + place, column) for place, column in enumerate(table.key)]
+        rows.append(f"({number}, {', '.join(values)})")
     names = [f"k{place}" for place in range(width)]
     inner = exp.select(*columns).from_(_table(table))
     for name, column in zip(names, table.key, strict=True):
@@ -191,6 +196,7 @@ def sample_keys(table: SideTable, percent: float, every: int) -> str:
     return f"SELECT {names} FROM ({numbered}) AS s WHERE n % {every} = 0 ORDER BY n"
 
 
+@lru_cache(maxsize=512)
 def key_after(table: SideTable, ends: Bounded, rows: int) -> str:
     """Write the query for the key that stands some rows into a range; no row where the range is shorter."""
     key = ", ".join(_parsed(column.expression).sql(_DIALECT) for column in table.key)
@@ -236,7 +242,17 @@ def _compare(table: SideTable, operator: type[exp.Binary], bound: Sequence[exp.E
 
 
 def _parameter(place: int, column: KeyColumn) -> exp.Expr:
-    return sqlglot.parse_one(f"CAST(${place + 1} AS {column.type})", dialect=_DIALECT)
+    return sqlglot.parse_one(_parameter_text(place, column), dialect=_DIALECT)
+
+
+def _parameter_text(place: int, column: KeyColumn) -> str:
+    return f"CAST(${place + 1} AS {_type(column.type)})"
+
+
+@lru_cache(maxsize=256)
+def _type(name: str) -> str:
+    """Read a type's name and write it again, so that nothing else can stand there."""
+    return exp.DataType.build(name, dialect=_DIALECT, udt=True).sql(_DIALECT)
 
 
 def _key_texts(table: SideTable) -> list[exp.Expr]:

@@ -14,7 +14,8 @@ from samplers.rows import Session
 MOST = 2000
 _WRITERS = """SELECT transactionid::text FROM pg_locks
 WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted"""
-_NOW = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint::text"
+_NOW = "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint::text"
+"""What is flushed, because only that reaches the target: of what is not nothing is claimed."""
 _SNAPSHOT = "SELECT pg_current_snapshot()::text"
 
 
@@ -38,7 +39,7 @@ class Anchors:
         Returns:
             `None` while no position is proved: a transaction has been writing since before the first one.
         """
-        position = int(ask(session, _NOW)[0][0] or 0)
+        position = flush_position(session)
         writers = frozenset(int(row[0] or 0) for row in ask(session, _WRITERS))
         snapshot = (ask(session, _SNAPSHOT)[0][0] or b"").decode()
         self._kept.append(Anchor(position, writers))
@@ -57,6 +58,11 @@ class Anchors:
         while len(self._kept) > MOST:
             del self._kept[1]  # the oldest is worth most while a long transaction holds all others back
         return proved
+
+
+def flush_position(session: Session) -> int:
+    """Read how far the source's log is flushed."""
+    return int(ask(session, _NOW)[0][0] or 0)
 
 
 def running(writer: int, snapshot: str) -> bool:

@@ -18,6 +18,8 @@ from samplers.question import ask
 from samplers.rows import Session, Text, insert_position
 
 BATCH = 500
+NAMED = 2000
+"""Rows whose columns are looked up; of more the columns are not told."""
 ROUNDS = 2
 """Agreeing rounds before a row is called different."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
@@ -76,27 +78,27 @@ class Looks:
     wait_seconds: float
     settle_seconds: float
 
-    def settle(self, keys: Iterable[Key]) -> Iterator[Settled]:
+    def settle(self, keys: Iterable[Key]) -> list[Settled]:
         """Look at rows until each is equal, different, or was hot for the whole time.
 
         Raises:
             SideUnavailable, StatementCancelled: nothing is known of the rest.
         """
-        for batch in batches(keys):
-            yield from self._settle([Settled(key) for key in batch])
-
-    def _settle(self, rows: list[Settled]) -> list[Settled]:
-        open_rows, pause = rows, FIRST_PAUSE
+        rows = open_rows = [Settled(key) for key in keys]
+        rounds, pause = 0, FIRST_PAUSE
         deadline = time.monotonic() + self.settle_seconds * (1 if self.passage.anchored else 2)
-        while open_rows and time.monotonic() < deadline:
-            open_rows = self._round(open_rows)
+        while open_rows and (rounds <= ROUNDS or time.monotonic() < deadline):
+            open_rows = [row for batch in batches(open_rows) for row in self._round(batch)]
+            rounds += 1
             if open_rows and not self.passage.anchored:
                 time.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-        self._name_columns([row for row in rows if row.found is Found.DIFFERENT and row.kind == "row-different"])
+                pause = min(pause * 2, LONGEST_PAUSE, max(self.settle_seconds / 2, FIRST_PAUSE))
+        different = [row for row in rows if row.found is Found.DIFFERENT and row.kind == "row-different"]
+        for batch in batches(different[:NAMED]):
+            self._name_columns(batch)
         return rows
 
-    def _round(self, rows: list[Settled]) -> list[Settled]:
+    def _round(self, rows: Sequence[Settled]) -> list[Settled]:
         keys = [row.key for row in rows]
         before = self._read(self.source, self.pair.source, keys)
         position = insert_position(self.source) if self.passage.anchored else 0
@@ -138,8 +140,6 @@ class Looks:
     def _name_columns(self, rows: Sequence[Settled]) -> None:
         """Find the columns that differ by their hashes: no value leaves its server."""
         keys = [row.key for row in rows]
-        if not keys:
-            return
         sides = [
             self._columns(session, table, keys)
             for session, table in ((self.source, self.pair.source), (self.target, self.pair.target))
@@ -160,16 +160,10 @@ def _hashes(versions: Versions) -> list[bytes]:
     return sorted(version.hash or b"" for version in versions)
 
 
-def batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
-    """Cut keys into lists that one statement takes."""
-    batch: list[Key] = []
-    for key in keys:
-        batch.append(key)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def batches(rows: Sequence[Settled]) -> Iterator[Sequence[Settled]]:
+    """Cut rows into lists that one statement takes."""
+    for first in range(0, len(rows), BATCH):
+        yield rows[first : first + BATCH]
 
 
 Counts = Mapping[int, int]

@@ -2,13 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from comparators.digest_sql import buckets_digest, key_after, list_buckets, list_rows
 from comparators.segments import Key, Range
 from comparators.tables import SideTable, TablePair
-from samplers.anchors import Anchors
+from samplers.anchors import flush_position
 from samplers.passage import Passing
 from samplers.question import Question, ask
 from samplers.row_settle import ROUNDS, Found, Looks, Settled, settle_counts
@@ -19,7 +19,9 @@ LISTED = 1000
 BUCKET_ROWS = 2000
 MOST_BUCKETS = 4096
 PART_ROWS = 50_000
-"""Rows of a range that are listed at a time."""
+"""A range of more rows is listed in parts."""
+GROUP = 25
+"""Ranges that are listed before the target is waited for."""
 LATE = "the target did not apply what the source shows within the time allowed"
 
 
@@ -75,6 +77,18 @@ class Drilled:
                 kind, (), count=before.count + difference.count, source_position=before.source_position
             )
 
+    def count(self, row: Settled) -> None:
+        """Take in what became of one row."""
+        here = len(row.source)
+        if row.found is Found.DIFFERENT:
+            self.add(_difference(row))
+        elif row.found is Found.HOT:
+            self.hot += max(here, 1)
+            self.reason = "rows changed faster than they could be looked at"
+        elif row.found is Found.UNKNOWN:
+            self.unverified += max(here, 1)
+            self.reason = LATE
+
     def leave(self, rows: int, reason: str) -> None:
         """Count rows of which nothing is known."""
         self.rows += rows
@@ -86,7 +100,7 @@ class Drill:
     """Lists the rows of both sides by key and hash, and settles those that differ."""
 
     def __init__(
-        self, source: Session, target: Session, pair: TablePair, passage: Passing, anchors: Anchors,
+        self, source: Session, target: Session, pair: TablePair, passage: Passing,
         seed: int, wait_seconds: float, settle_seconds: float,
     ) -> None:  # fmt: skip
         self._source, self._target, self._pair, self._passage = source, target, pair, passage
@@ -95,12 +109,34 @@ class Drill:
 
     # --- ranges -------------------------------------------------------------------------------------------------
 
-    def range(self, low: Key | None, high: Key | None, found: Drilled) -> None:
-        """Find the rows that differ with a key from `low` on and below `high`; a large range is taken in parts."""
-        while (middle := self._part(Range(low, high))) is not None:
-            self._range(Range(low, middle), found)
-            low = middle
-        self._range(Range(low, high), found)
+    def suspects(self, ranges: Sequence[Range], found: Drilled) -> list[Key]:
+        """List the keys whose rows do not agree in some ranges; the target is waited for once for many of them."""
+        keys: list[Key] = []
+        for group in self._groups(ranges):
+            here = [self._list(self._source, self._pair.source, part) for part in group]
+            if not self._passage.wait(self._flushed(), self._wait):
+                found.leave(sum(map(len, here)), LATE)
+                continue
+            for part, ours in zip(group, here, strict=True):
+                theirs = self._list(self._target, self._pair.target, part)
+                found.rows += len(ours)
+                keys += [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
+        return keys
+
+    def _groups(self, ranges: Sequence[Range]) -> Iterator[list[Range]]:
+        """Give ranges to list together; one that is too large goes in parts, each by itself."""
+        group: list[Range] = []
+        for whole in ranges:
+            rest = whole
+            while (middle := self._part(rest)) is not None:
+                yield [Range(rest.low, middle)]
+                rest = Range(middle, rest.high)
+            group.append(rest)
+            if len(group) == GROUP:
+                yield group
+                group = []
+        if group:
+            yield group
 
     def _part(self, whole: Range) -> Key | None:
         """Find a key up to which neither side has too many rows; `None` when the whole may be listed."""
@@ -110,36 +146,20 @@ class Drill:
                 return row[0]
         return None
 
-    def _range(self, part: Range, found: Drilled) -> None:
-        here = self._list(self._source, self._pair.source, part)
-        if not self._passage.wait(self._position(), self._wait):
-            found.leave(len(here), LATE)
-            return
-        there = self._list(self._target, self._pair.target, part)
-        found.rows += len(here)
-        self._settle([key for key in here.keys() | there.keys() if here.get(key) != there.get(key)], found)
+    def settle(self, keys: Iterable[Key]) -> dict[Key, Settled]:
+        """Look at rows until each is equal, different, or was hot all the time."""
+        return {row.key: row for row in self._looks.settle(sorted(keys, key=repr))}
 
     def _list(self, session: Session, table: SideTable, part: Range) -> dict[Key, list[Text]]:
         statement = list_rows(table, part.ends, self._seed, self._pair.sha)
         return _by_key(ask(session, statement, part.parameters))
 
+    def _flushed(self) -> int:
+        """Read how far the source's log can have reached the target: enough for a first look."""
+        return flush_position(self._source) if self._passage.anchored else 0
+
     def _position(self) -> int:
         return insert_position(self._source) if self._passage.anchored else 0
-
-    def _settle(self, keys: list[Key], found: Drilled) -> None:
-        for row in self._looks.settle(sorted(keys, key=repr)):
-            self._count(row, found)
-
-    def _count(self, row: Settled, found: Drilled) -> None:
-        here = len(row.source)
-        if row.found is Found.DIFFERENT:
-            found.add(_difference(row))
-        elif row.found is Found.HOT:
-            found.hot += max(here, 1)
-            found.reason = "rows changed faster than they could be looked at"
-        elif row.found is Found.UNKNOWN:
-            found.unverified += max(here, 1)
-            found.reason = LATE
 
     # --- buckets ------------------------------------------------------------------------------------------------
 
@@ -169,12 +189,13 @@ class Drill:
 
     def _keyed_buckets(self, unequal: list[int], mask: int, found: Drilled) -> None:
         here = _by_key(self._list_buckets(self._source, self._pair.source, unequal, mask))
-        if not self._passage.wait(self._position(), self._wait):
+        if not self._passage.wait(self._flushed(), self._wait):
             found.leave(len(here), LATE)
             return
         there = _by_key(self._list_buckets(self._target, self._pair.target, unequal, mask))
         found.rows += len(here)
-        self._settle([key for key in here.keys() | there.keys() if here.get(key) != there.get(key)], found)
+        for row in self.settle(key for key in here.keys() | there.keys() if here.get(key) != there.get(key)).values():
+            found.count(row)
 
     def _list_buckets(
         self, session: Session, table: SideTable, numbers: list[int], mask: int

@@ -8,22 +8,27 @@ different, or known to be hot.
 
 import time
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from comparators.digest_sql import key_after, segments_digest
-from comparators.segments import Key, Pace, Plan
+from comparators.segments import Key, Pace, Plan, Range
 from comparators.tables import Mode, TablePair
 from samplers.anchors import Anchors
 from samplers.connections import StatementCancelled
 from samplers.passage import Passing
 from samplers.question import Question, ask, wait_any
 from samplers.rows import Session, Text
-from samplers.table_differences import Drill, Drilled, RowDifference
+from samplers.table_differences import LATE, Drill, Drilled, RowDifference
 from samplers.table_plan import SweepOptions, make_plan
 
 __all__ = ["RowDifference", "Step", "SweepOptions", "TableSweep", "make_plan"]
 
+HELD_KEYS = 5000
+"""Rows that differ at first sight and wait for their second look; more of them are looked at at once."""
+HELD_SECONDS = 2.0
+"""How long they wait at most, where positions tell at once what is late."""
+STILL_OPEN = "a transaction that was writing when the sweep began is still open on the source"
 SPEAK_SECONDS = 1.0
 """The caller hears from us at least so often, though no segment may be finished."""
 
@@ -68,6 +73,16 @@ class _Run:
         return self.late or (self.source is not None and self.target is not None)
 
 
+@dataclass(slots=True)
+class _Held:
+    """A chunk with rows that differ at first sight, or one that stands behind such a chunk."""
+
+    started: Step
+    equal_rows: int = 0
+    found: Drilled = field(default_factory=Drilled)
+    keys: list[Key] = field(default_factory=list)
+
+
 class TableSweep:
     """One sweep over one table; call `step` until it gives `None`."""
 
@@ -89,11 +104,14 @@ class TableSweep:
         self._anchors = anchors or Anchors()
         self._pace = Pace(options.chunk_seconds)
         self._runs: deque[_Run] = deque()
+        self._held: list[_Held] = []
+        self._held_since = 0.0
+        self._ready: deque[Step] = deque()
         self._asking: dict[str, tuple[_Run, Question]] = {}
         self._next = start
         self._split: dict[int, tuple[Key, ...]] = {}
         """Bounds inside segments that take too long as a whole."""
-        self._drill = Drill(source, target, pair, passage, self._anchors, options.seed,
+        self._drill = Drill(source, target, pair, passage, options.seed,
                             options.wait_seconds, options.settle_seconds)  # fmt: skip
         self.position = start
         for session in (source, target):
@@ -113,18 +131,26 @@ class TableSweep:
         if self.position >= self._plan.segments:
             return None
         speak_at = time.monotonic() + SPEAK_SECONDS
-        while True:
+        while not self._ready:
             try:
-                self._ask()
-                self._take()
+                self._go_on()
             except StatementCancelled:
                 self._slower()
                 continue
-            if self._runs and self._runs[0].done:
-                return self._told(self._finish(self._runs.popleft()))
-            if time.monotonic() >= speak_at:
+            if not self._ready and time.monotonic() >= speak_at:
                 return Step(self.position, self.position, reason=self._waiting_for())
+        return self._told(self._ready.popleft())
+
+    def _go_on(self) -> None:
+        """Do the next thing: ask, take an answer, look again at rows, or rest."""
+        self._ask()
+        self._take()
+        if self._runs and self._runs[0].done:
+            self._hold(self._finish(self._runs.popleft()))
+        elif self._runs:
             self._rest()
+        if self._held and self._due():
+            self._look_again()
 
     # --- asking both servers ------------------------------------------------------------------------------------
 
@@ -196,6 +222,7 @@ class TableSweep:
         """
         self._drain(keep=False)
         self._runs.clear()
+        self._held.clear()
         self._next = self.position
         if self._pace.segments > 1:
             self._pace.too_slow()
@@ -232,38 +259,58 @@ class TableSweep:
 
     # --- what the answers say -----------------------------------------------------------------------------------
 
-    def _finish(self, run: _Run) -> Step:
+    def _finish(self, run: _Run) -> _Held:
         started = Step(run.first, run.past_last, started_at=run.started_at, through=run.through)
+        rows = sum(int(row[1] or 0) for row in run.source or ())
+        held = _Held(started)
         if run.late or run.source is None or run.target is None:
-            rows = sum(int(row[1] or 0) for row in run.source or ())
-            return replace(started, rows=rows, unverified=rows, reason=self._late())
-        rows = sum(int(row[1] or 0) for row in run.source)
-        unequal = [n for n, (ours, theirs) in enumerate(zip(run.source, run.target, strict=True)) if ours != theirs]
-        if self._passage.anchored and run.through is None:
-            reason = "a transaction that was writing when the sweep began is still open on the source"
-            return replace(started, rows=rows, unverified=rows, reason=reason)
-        if not unequal:
-            return replace(started, rows=rows, verified=rows)
-        self._drain()
-        equal_rows = rows - sum(int(run.source[n][1] or 0) for n in unequal)
-        return self._drilled(started, run, unequal, equal_rows)
+            held.found.leave(rows, LATE)
+        elif self._passage.anchored and run.through is None:
+            held.found.leave(rows, STILL_OPEN)
+        else:
+            unequal = [n for n, (ours, theirs) in enumerate(zip(run.source, run.target, strict=True)) if ours != theirs]
+            held.equal_rows = rows - sum(int(run.source[n][1] or 0) for n in unequal)
+            if unequal:
+                self._drain()
+                ranges = self._ranges(run)
+                held.keys = self._drill.suspects([ranges[n] for n in unequal], held.found)
+        return held
 
-    def _drilled(self, started: Step, run: _Run, unequal: Iterable[int], equal_rows: int) -> Step:
-        bounds = self._bounds(run)
-        shift = 0 if run.first == 0 else 1
-        found = Drilled()
-        for number in unequal:
-            low = bounds[number + shift - 1] if number + shift > 0 else None
-            high = bounds[number + shift] if number + shift < len(bounds) else None
-            self._drill.range(low, high, found)
-        return _summed(started, found, equal_rows)
+    def _ranges(self, run: _Run) -> list[Range]:
+        """Give the ranges that a chunk's digests are of."""
+        bounds: list[Key | None] = list(self._bounds(run))
+        if run.first == 0:
+            bounds.insert(0, None)
+        if run.past_last == self._plan.segments:
+            bounds.append(None)
+        return [Range(low, high) for low, high in pairwise(bounds)]
+
+    def _hold(self, held: _Held) -> None:
+        """Tell it at once, unless rows of it or of a chunk before it are to be looked at again."""
+        if not self._held and not held.keys:
+            self._ready.append(_summed(held))
+            return
+        if not self._held:
+            self._held_since = time.monotonic()
+        self._held.append(held)
+
+    def _due(self) -> bool:
+        waited = self._passage.anchored and time.monotonic() - self._held_since > HELD_SECONDS
+        last = not self._runs and self._next >= self._plan.segments
+        return last or waited or sum(len(held.keys) for held in self._held) > HELD_KEYS
+
+    def _look_again(self) -> None:
+        self._drain()
+        settled = self._drill.settle(key for held in self._held for key in held.keys)
+        for held in self._held:
+            for key in held.keys:
+                held.found.count(settled[key])
+            self._ready.append(_summed(held))
+        self._held.clear()
 
     def _told(self, step: Step) -> Step:
         self.position = step.past_last
         return replace(step, seconds=time.time() - step.started_at)
-
-    def _late(self) -> str:
-        return f"the target did not apply the source's position within {self._options.wait_seconds:g} s"
 
     def _waiting_for(self) -> str | None:
         head = self._runs[0] if self._runs else None
@@ -278,23 +325,20 @@ class TableSweep:
             return None
         started_at = time.time()
         through = self._anchors.drop(self._source) if self._passage.anchored else None
-        started = Step(0, 1, started_at=started_at, through=through)
-        found = Drilled()
-        equal_rows = self._drill.buckets(self._anchors.newest, max(self._pair.rows, 0), found)
-        step = _summed(started, found, equal_rows)
+        held = _Held(Step(0, 1, started_at=started_at, through=through))
+        held.equal_rows = self._drill.buckets(self._anchors.newest, max(self._pair.rows, 0), held.found)
+        step = _summed(held)
         if self._passage.anchored and through is None:
-            reason = "a transaction that was writing when the sweep began is still open on the source"
-            step = replace(step, verified=0, unverified=step.unverified + step.verified, reason=reason)
+            step = replace(step, verified=0, unverified=step.unverified + step.verified, reason=STILL_OPEN)
         return self._told(step)
 
 
-def _summed(started: Step, found: Drilled, equal_rows: int) -> Step:
+def _summed(held: _Held) -> Step:
     """Add what was drilled to what was equal at once."""
-    rows = equal_rows + found.rows
+    found = held.found
+    rows = held.equal_rows + found.rows
     gone = found.different_here + found.hot + found.unverified
     return replace(
-        started, rows=rows, verified=max(rows - gone, 0), different=found.different, hot=found.hot,
+        held.started, rows=rows, verified=max(rows - gone, 0), different=found.different, hot=found.hot,
         unverified=found.unverified, reason=found.reason, differences=tuple(found.differences),
     )  # fmt: skip
-
-
