@@ -137,7 +137,8 @@ class Canary:
             receipt["row_ms"] = _milliseconds(self._clock() - began)
         finally:
             bench.row.write(bench.source)
-        self._records.put({f"recheck/{identity}": {"at": self._clock()}})
+        if not stop.is_set():
+            self._records.put({f"recheck/{identity}": {"at": self._clock()}})
 
     def _find_by_transaction(self, bench: _Bench, peers: Peers, before: int, stop: threading.Event) -> str:
         """Wait for the transaction audit's finding, and give its name."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from auditor.canary import Canary
 from auditor.records import open_records
 from auditor.settings import Settings
 from auditor.sweep_engine import session_name
@@ -48,6 +49,7 @@ def run_sweeper(settings: Settings) -> int:
         from auditor.topics import ensure_topics  # 20 MB, which who has no broker need not pay
 
         ensure_topics(settings)
-    with sweeping(settings) as (sweeper, threads):
+    with closing(open_records(settings)) as records, sweeping(settings) as (sweeper, threads):
+        threads.start("canary", Canary(settings, records).run)
         sweeper.run(threads)
     return 0
