@@ -36,7 +36,7 @@ def _hash(values: Sequence[exp.Expr], seed: int, sha: bool) -> exp.Expr:
 
 def _framed(text: exp.Expr) -> exp.Expr:
     """Write a text with its length before it, and NULL as neither."""
-    length = exp.cast(_call("octet_length", text), "text")
+    length = exp.cast(_call("char_length", text), "text")  # in characters: bytes depend on the encoding
     whole = exp.DPipe(this=exp.DPipe(this=length, expression=exp.Literal.string(":")), expression=text.copy())
     return _call("coalesce", whole, exp.Literal.string("N"))
 
