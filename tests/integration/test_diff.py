@@ -401,7 +401,7 @@ def test_a_subscription_that_does_not_lead_from_this_source_is_refused(replicate
     assert diff(replicated, "--subscription", replicated.subscription, expect=0)["verdict"] == "equal"
 
 
-def test_writers_cause_no_false_difference(replicated: Pair):
+def test_writers_cause_no_false_difference_and_hide_none(replicated: Pair):
     stop = threading.Event()
 
     def write() -> None:
@@ -409,7 +409,7 @@ def test_writers_cause_no_false_difference(replicated: Pair):
             for number in range(10**9):
                 if stop.is_set():
                     return
-                key = number * 7919 % 20_000
+                key = number * 7919 % 19_000
                 connection.execute("UPDATE items SET note = %s, price = price + 1 WHERE id = %s", [str(number), key])
                 if number % 10 == 0:
                     connection.execute("DELETE FROM items WHERE id = %s", [key + 1])
