@@ -71,6 +71,16 @@ class Question:
         ]
 
 
+    def abandon(self) -> None:
+        """Have the server stop, and leave the session fit for what comes next, or closed."""
+        try:
+            self._connection.get_cancel().cancel()
+            while self._connection.get_result() is not None:
+                continue
+        except psycopg.Error:
+            self._session.close()
+
+
 def ask(session: Session, statement: str, parameters: Sequence[Text] = ()) -> list[tuple[Text, ...]]:
     """Run one statement and wait for its answer; raises as `Question.answer` does."""
     return Question(session, statement, parameters).answer()

@@ -25,6 +25,10 @@ GROUP = 25
 LATE = "the target did not apply what the source shows within the time allowed"
 
 
+_Digests = dict[int, tuple[int, Text]]
+"""Bucket to count and digest."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowDifference:
     """One row that is not the same on both sides."""
@@ -173,12 +177,10 @@ class Drill:
             Rows of the source in buckets that agree at once.
         """
         mask = _mask(estimate)
-        asked = Question(self._source, buckets_digest(self._pair.source, mask, self._seed, self._pair.sha))
         if not self._passage.wait(position, self._wait):
-            found.leave(sum(rows for rows, _ in _buckets(asked.answer()).values()), LATE)
+            found.leave(estimate, LATE)
             return 0
-        there = _buckets(ask(self._target, buckets_digest(self._pair.target, mask, self._seed, self._pair.sha)))
-        here = _buckets(asked.answer())
+        here, there = self._both(mask)
         unequal = sorted(number for number in here.keys() | there.keys() if here.get(number) != there.get(number))
         equal_rows = sum(rows for number, (rows, _) in here.items() if number not in set(unequal))
         if unequal and self._pair.source.key:
@@ -186,6 +188,16 @@ class Drill:
         elif unequal:
             self._keyless_buckets(unequal, mask, found)
         return equal_rows
+
+    def _both(self, mask: int) -> tuple[_Digests, _Digests]:
+        """Have both servers digest the table at the same time."""
+        asked = Question(self._source, buckets_digest(self._pair.source, mask, self._seed, self._pair.sha))
+        try:
+            there = ask(self._target, buckets_digest(self._pair.target, mask, self._seed, self._pair.sha))
+        except BaseException:
+            asked.abandon()
+            raise
+        return _buckets(asked.answer()), _buckets(there)
 
     def _keyed_buckets(self, unequal: list[int], mask: int, found: Drilled) -> None:
         here = _by_key(self._list_buckets(self._source, self._pair.source, unequal, mask))
@@ -261,7 +273,7 @@ def _by_key(rows: list[tuple[Text, ...]]) -> dict[Key, list[Text]]:
     return found
 
 
-def _buckets(rows: list[tuple[Text, ...]]) -> dict[int, tuple[int, Text]]:
+def _buckets(rows: list[tuple[Text, ...]]) -> _Digests:
     return {int(number or 0): (int(count or 0), total) for number, count, total in rows}
 
 

@@ -108,9 +108,10 @@ class TableSweep:
         self._held_since = 0.0
         self._ready: deque[Step] = deque()
         self._asking: dict[str, tuple[_Run, Question]] = {}
-        self._next = start
-        self._split: dict[int, tuple[Key, ...]] = {}
-        """Bounds inside segments that take too long as a whole."""
+        self._next = self._at = start
+        self._whole_segments = list(range(plan.segments))
+        """Which segment of the plan each of ours is of: one that takes too long as a whole is cut."""
+        self._partial: Step | None = None
         self._drill = Drill(source, target, pair, passage, options.seed,
                             options.wait_seconds, options.settle_seconds)  # fmt: skip
         self.position = start
@@ -126,9 +127,15 @@ class TableSweep:
         Raises:
             SideUnavailable, StatementCancelled, ...: what was not told counts for nothing; begin again at `position`.
         """
-        if self._pair.mode is Mode.BUCKETS:
-            return self._whole()
-        if self.position >= self._plan.segments:
+        try:
+            return self._whole() if self._pair.mode is Mode.BUCKETS else self._step()
+        except BaseException:
+            for _, question in self._asking.values():
+                question.abandon()
+            raise
+
+    def _step(self) -> Step | None:
+        if self._at >= self._plan.segments:
             return None
         speak_at = time.monotonic() + SPEAK_SECONDS
         while not self._ready:
@@ -169,10 +176,7 @@ class TableSweep:
     def _ask_source(self) -> None:
         through = self._anchors.drop(self._source) if self._passage.anchored else None
         first = self._next
-        split = next((n for n in range(first, first + self._pace.segments) if n in self._split), None)
         past_last = min(first + self._pace.segments, self._plan.segments)
-        if split is not None:
-            past_last = first + 1 if split == first else split
         run = _Run(first, past_last, self._anchors.newest, through, time.time(), time.monotonic())
         self._runs.append(run)
         self._next = past_last
@@ -180,17 +184,10 @@ class TableSweep:
 
     def _question(self, session: Session, run: _Run) -> Question:
         table = self._pair.source if session is self._source else self._pair.target
-        bounds = self._bounds(run)
+        bounds = self._plan.inside(run.first, run.past_last)
         ends = (run.first > 0, run.past_last < self._plan.segments)
         statement = segments_digest(table, len(bounds), ends, self._options.seed, self._pair.sha)
         return Question(session, statement, [text for key in bounds for text in key])
-
-    def _bounds(self, run: _Run) -> tuple[Key, ...]:
-        outer = self._plan.inside(run.first, run.past_last)
-        inside = self._split.get(run.first)
-        if inside is None:
-            return outer
-        return (*outer[: 1 if run.first else 0], *inside, *outer[1 if run.first else 0 :])
 
     def _take(self) -> None:
         for side, (run, question) in list(self._asking.items()):
@@ -223,27 +220,29 @@ class TableSweep:
         self._drain(keep=False)
         self._runs.clear()
         self._held.clear()
-        self._next = self.position
+        self._next = self._at
         if self._pace.segments > 1:
             self._pace.too_slow()
         else:
-            self._cut(self.position)
+            self._cut(self._at)
 
     def _cut(self, number: int) -> None:
-        if number in self._split:
-            raise StatementCancelled("a piece of the table takes longer than a statement may, however small it is cut")
-        whole = self._plan.range(number)
         found: list[Key] = []
-        low = whole.low
-        while True:
-            part = replace(whole, low=low)
-            statement = key_after(self._pair.source, part.ends, self._options.segment_rows)
-            row = ask(self._source, statement, part.parameters)
-            if not row:
-                break
-            low = row[0]
-            found.append(low)
-        self._split[number] = tuple(found)
+        rest = self._plan.range(number)
+        while row := self._key_after(rest):
+            found.append(row[0])
+            rest = Range(row[0], rest.high)
+        if not found:
+            raise StatementCancelled("a piece of the table takes longer than a statement may, however small it is cut")
+        self._plan = Plan((*self._plan.bounds[:number], *found, *self._plan.bounds[number:]))
+        self._whole_segments[number:number] = [self._whole_segments[number]] * len(found)
+
+    def _key_after(self, rest: Range) -> list[Key]:
+        """Find where to cut: a full piece on, and much less when pieces were too slow as well."""
+        rows = max(self._options.segment_rows, 1)
+        if self._whole_segments.count(self._whole_segments[self._at]) > 1:
+            rows = max(rows // 16, 1)
+        return ask(self._source, key_after(self._pair.source, rest.ends, rows), rest.parameters)
 
     def _drain(self, keep: bool = True) -> None:
         """Wait for the answers that are on their way: what follows needs both sessions."""
@@ -278,7 +277,7 @@ class TableSweep:
 
     def _ranges(self, run: _Run) -> list[Range]:
         """Give the ranges that a chunk's digests are of."""
-        bounds: list[Key | None] = list(self._bounds(run))
+        bounds: list[Key | None] = list(self._plan.inside(run.first, run.past_last))
         if run.first == 0:
             bounds.insert(0, None)
         if run.past_last == self._plan.segments:
@@ -309,8 +308,18 @@ class TableSweep:
         self._held.clear()
 
     def _told(self, step: Step) -> Step:
-        self.position = step.past_last
-        return replace(step, seconds=time.time() - step.started_at)
+        """Speak of the plan's own segments; of one that was cut only when all its pieces are done."""
+        self._at = step.past_last
+        whole = step if self._partial is None else _joined(self._partial, step)
+        cut = self._at < self._plan.segments and self._whole_segments[self._at] == self._whole_segments[self._at - 1]
+        self._partial = whole if cut else None
+        if cut:
+            return Step(self.position, self.position)
+        first, self.position = self.position, self._position_at(self._at)
+        return replace(whole, first=first, past_last=self.position, seconds=time.time() - whole.started_at)
+
+    def _position_at(self, number: int) -> int:
+        return self._whole_segments[number] if number < len(self._whole_segments) else self._whole_segments[-1] + 1
 
     def _waiting_for(self) -> str | None:
         head = self._runs[0] if self._runs else None
@@ -341,4 +350,17 @@ def _summed(held: _Held) -> Step:
     return replace(
         held.started, rows=rows, verified=max(rows - gone, 0), different=found.different, hot=found.hot,
         unverified=found.unverified, reason=found.reason, differences=tuple(found.differences),
+    )  # fmt: skip
+
+
+def _joined(first: Step, second: Step) -> Step:
+    """Add up two steps over neighbouring pieces."""
+    throughs = [one.through for one in (first, second) if one.through is not None]
+    sums = {
+        name: getattr(first, name) + getattr(second, name)
+        for name in ("rows", "verified", "different", "hot", "unverified", "differences")
+    }
+    return replace(
+        first, past_last=second.past_last, through=min(throughs, default=None), reason=second.reason or first.reason,
+        **sums,
     )  # fmt: skip

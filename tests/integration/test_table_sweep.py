@@ -1,9 +1,14 @@
 """A sweep finds every row that differs and no other, whatever the key, while both sides are written to."""
 
+import random
+import threading
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
+from comparators.errors import SideUnavailable
+from comparators.segments import Plan
 from comparators.tables import TablePair
 from samplers.connections import connect
 from samplers.pairing import Wanted, pair_tables
@@ -121,3 +126,117 @@ def test_rows_of_a_transaction_that_was_open_from_the_start_are_not_proved(pair:
     writer.commit()
     pair.catch_up()
     assert 501 == sweep(pair, replicated=True).verified
+
+
+class Writers:
+    """Sessions that change rows of the source all the time, some of them again and again."""
+
+    def __init__(self, pair: Pair, rows: int) -> None:
+        self._pair, self._rows, self._stop = pair, rows, threading.Event()
+        self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(2)]
+        self.written = 0
+
+    def _write(self, number: int) -> None:
+        chance = random.Random(number)
+        with self._pair.source.connect() as connection:
+            while not self._stop.is_set():
+                row = chance.choice([1 + number, chance.randint(1, self._rows)])
+                connection.execute("UPDATE t SET v = v || 'x', n = n + 1 WHERE id = %s", [row])
+                if chance.random() < 0.1:
+                    connection.execute("DELETE FROM t WHERE id = %s", [row])
+                    connection.execute("INSERT INTO t VALUES (%s, 0, 'again')", [row])
+                self.written += 1
+
+    def __enter__(self) -> "Writers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_under_writes_every_planted_difference_is_found_and_no_other(pair: Pair) -> None:
+    pair.execute("CREATE TABLE t (id int PRIMARY KEY, n int, v text)")
+    pair.source.execute("INSERT INTO t SELECT i, 0, 'x' FROM generate_series(1, 20000) i")
+    pair.replicate()
+    with Writers(pair, 10_000) as writers:
+        pair.target.execute("UPDATE t SET v = 'planted' WHERE id IN (10001, 15000, 20000)")
+        for _ in range(5):
+            found = sweep(pair, replicated=True)
+            assert [b"10001", b"15000", b"20000"] == sorted(one.key[0] for one in found.differences)
+    assert writers.written > 100
+
+
+def test_a_target_that_stood_still_for_a_while_is_late_not_different(pair: Pair) -> None:
+    pair.execute("CREATE TABLE t (id int PRIMARY KEY, n int, v text)")
+    pair.source.execute("INSERT INTO t SELECT i, 0, 'x' FROM generate_series(1, 5000) i")
+    pair.replicate()
+    pair.target.execute(f"ALTER SUBSCRIPTION {pair.subscription} DISABLE")
+    pair.source.execute("UPDATE t SET n = 1")
+    impatient = replace(OPTIONS, wait_seconds=0.5)
+    late = sweep(pair, options=impatient, replicated=True)
+    assert (0, 5000, 0) == (late.verified, late.unverified, late.different)
+    again = threading.Timer(1.5, pair.target.connect().execute, [f"ALTER SUBSCRIPTION {pair.subscription} ENABLE"])
+    again.start()
+    patient = sweep(pair, replicated=True)
+    again.join()
+    assert (5000, 0) == (patient.verified, patient.different)
+
+
+def test_statements_that_take_too_long_are_cut_until_they_do_not(pair: Pair) -> None:
+    """Each row of this table takes half a millisecond to print: two thousand of them are beyond what is allowed."""
+    pair.execute("CREATE FUNCTION slow(v int) RETURNS int LANGUAGE plpgsql AS"
+                 " $$ BEGIN PERFORM pg_sleep(0.0005); RETURN v; END $$")  # fmt: skip
+    pair.execute("CREATE TABLE t (id int PRIMARY KEY, v int)")
+    pair.execute("INSERT INTO t SELECT i, i FROM generate_series(1, 2000) i")
+    with connect(pair.source.dsn, statement_seconds=0.4) as source, connect(pair.target.dsn) as target:
+        paired = pair_tables(source, target, [Wanted("public.t", "public.t", "public.t")])["public.t"]
+        assert isinstance(paired, TablePair)
+        slow = [replace(column, expression=f"public.slow({column.expression})") for column in paired.source.columns]
+        paired = replace(paired, source=replace(paired.source, columns=tuple(slow)))
+        sweep = TableSweep(source, target, paired, Plan(), NoPassage(), replace(OPTIONS, segment_rows=50))
+        step = None
+        while step is None or not step.past_last:
+            step = sweep.step()
+            assert step is not None
+    assert (2000, 2000) == (step.rows, step.verified)
+
+
+def test_a_sweep_goes_on_at_the_segment_after_the_last_one_told(pair: Pair) -> None:
+    pair.execute("CREATE TABLE t (id int PRIMARY KEY, v int)")
+    pair.execute("INSERT INTO t SELECT i, i FROM generate_series(1, 5000) i")
+    pair.target.execute("UPDATE t SET v = 0 WHERE id IN (50, 4950)")
+    with connect(pair.source.dsn) as source, connect(pair.target.dsn) as target:
+        paired = pair_tables(source, target, [Wanted("public.t", "public.t", "public.t")])["public.t"]
+        assert isinstance(paired, TablePair)
+        plan = make_plan(source, paired, OPTIONS)
+        first = TableSweep(source, target, paired, plan, NoPassage(), OPTIONS)
+        steps = [step for step in iter(first.step, None)]
+    for cut in range(1, len(steps)):
+        with connect(pair.source.dsn) as source, connect(pair.target.dsn) as target:
+            rest = TableSweep(source, target, paired, Plan.from_json(plan.to_json()), NoPassage(), OPTIONS,
+                              start=steps[cut].first)  # fmt: skip
+            told = [step for step in iter(rest.step, None)]
+        assert sum(s.rows for s in steps[cut:]) == sum(s.rows for s in told)
+        assert [d.key for s in steps[cut:] for d in s.differences] == [d.key for s in told for d in s.differences]
+    assert 5000 == sum(step.rows for step in steps)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_connection_that_is_lost_in_mid_sweep_proves_nothing_more(pair: Pair, side: str) -> None:
+    pair.execute("CREATE TABLE t (id int PRIMARY KEY, v int)")
+    pair.execute("INSERT INTO t SELECT i, i FROM generate_series(1, 5000) i")
+    with connect(pair.source.dsn) as source, connect(pair.target.dsn) as target:
+        paired = pair_tables(source, target, [Wanted("public.t", "public.t", "public.t")])["public.t"]
+        assert isinstance(paired, TablePair)
+        sweep = TableSweep(source, target, paired, make_plan(source, paired, OPTIONS), NoPassage(), OPTIONS)
+        assert sweep.step() is not None
+        position = sweep.position
+        lost = {"source": (source, pair.source), "target": (target, pair.target)}[side]
+        lost[1].execute("SELECT pg_terminate_backend(%s)", lost[0].info.backend_pid)
+        with pytest.raises(SideUnavailable):
+            list(iter(sweep.step, None))
+    assert position <= sweep.position < 50
