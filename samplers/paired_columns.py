@@ -47,10 +47,7 @@ def shared_columns(source: Half, target: Half, published: frozenset[str]) -> tup
         SettingInvalid: a server refuses an expression of the mapping.
     """
     there = frozenset(target.facts.types) - target.facts.generated
-    names = sorted(
-        name for name in published - source.rules.excluded
-        if target.own(name) in there or target.mapped(name) is not None
-    )  # fmt: skip
+    names = sorted(name for name in published - source.rules.excluded if target.own(name) in there)
     left, right = source.types_of(names), target.types_of(names)
     return tuple(SharedColumn(name, left[name], right[name]) for name in names)
 
@@ -59,16 +56,14 @@ def left_out(source: Half, target: Half, published: frozenset[str], shared: froz
     """Say which columns are not compared, and why."""
     there, excluded = frozenset(source.facts.types), source.rules.excluded
     generated = source.facts.generated - published
-    reads = frozenset().union(*target.rules.on_target.reads.values())
     only_source = {n for n in published - shared - excluded if target.own(n) not in target.facts.generated}
     fed = {target.own(name) for name in published - excluded}
     yield from _named("not compared, as the mapping excludes them", excluded)
     yield from _named("not compared, as each side generates them", (generated | target.facts.generated) - excluded)
     yield from _named("not published", there - published - generated - excluded)
     yield from _named("on the source only", only_source)
-    yield from _named(
-        "on the target only", frozenset(target.facts.types) - target.facts.generated - fed - reads - excluded - there
-    )
+    only_target = frozenset(target.facts.types) - target.facts.generated - fed - excluded - there
+    yield from _named("on the target only", only_target)
 
 
 def _named(what: str, columns: Collection[str]) -> Iterator[str]:

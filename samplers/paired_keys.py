@@ -46,10 +46,12 @@ def shared_key(
 
 
 def _plain(source: Half, target: Half, key: UniqueKey, columns: Mapping[str, SharedColumn]) -> bool:
-    """Say whether a key's columns are compared as they are: unique on each side, they are then unique in the digest."""
+    """Say whether a key's columns are compared as they are: unique on each side, their texts are then unique too."""
     return all(
-        name in columns and source.mapped(name) is None and target.mapped(name) is None for name in key.names
-    )
+        name in columns and source.mapped(name) is None and target.mapped(name) is None
+        and columns[name].source.printer is None and columns[name].target.printer is None
+        for name in key.names
+    )  # fmt: skip
 
 
 def _joined(
