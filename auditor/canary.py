@@ -60,6 +60,8 @@ class Canary:
     def __init__(self, settings: Settings, records: Records, clock: Callable[[], float] = time.time) -> None:
         """Args: records: takes the receipts; what others say is read through a view of its own."""
         self._settings, self._records, self._clock = settings, records, clock
+        self._lost = False
+        """The row did not arrive the last time."""
 
     def run(self, stop: threading.Event) -> None:
         """Take turn after turn until told to stop."""
@@ -124,8 +126,9 @@ class Canary:
     def _plant_and_look(
         self, bench: _Bench, peers: Peers, receipt: dict[str, Any], stop: threading.Event
     ) -> None:
-        number = receipt["n"] = bench.row.write(bench.source)
-        if not _until(lambda: bench.row.arrived(bench.target, number), ARRIVE_SECONDS, stop):
+        number = receipt["n"] = bench.row.write(bench.source, anew=self._lost)
+        self._lost = not _until(lambda: bench.row.arrived(bench.target, number), ARRIVE_SECONDS, stop)
+        if self._lost:
             raise Missed(f"replication did not bring the canary's row within {ARRIVE_SECONDS:.0f} s")
         try:
             before = bench.row.plant(bench.target)

@@ -18,8 +18,14 @@ class CanaryRow:
     def table(self) -> str:
         return f"{self.schema}.canary"
 
-    def write(self, source: Session) -> int:
-        """Write the row on the source and give its new number: replication brings it, and heals what was planted."""
+    def write(self, source: Session, *, anew: bool = False) -> int:
+        """Write the row on the source and give its new number: replication brings it, and heals what was planted.
+
+        Args:
+            anew: as a new row; an update of one that has vanished from the target would never bring it back.
+        """
+        if anew:
+            fetch(source, f'DELETE FROM "{self.schema}".canary')
         statement = (
             f'INSERT INTO "{self.schema}".canary (id, body, n, at) VALUES (1, $1, 1, clock_timestamp())'
             " ON CONFLICT (id) DO UPDATE SET body = excluded.body, n = canary.n + 1, at = excluded.at RETURNING n"

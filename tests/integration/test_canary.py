@@ -70,3 +70,37 @@ def test_a_transaction_audit_that_does_not_read_is_told(pair: Pair, tmp_path: Pa
     assert "the transaction audit did not find the planted difference" in said["error"]
     assert said["row_ms"] is None
     wait_for(lambda: body(pair) == "whole", 20, "the row to be healed by replication")
+
+
+def test_a_whole_audit_passes_once_everything_is_swept_and_the_canary_was_found(pair: Pair, tmp_path: Path) -> None:
+    pair.execute(SCHEMA)
+    pair.source.execute("INSERT INTO t SELECT i, 'untouched' FROM generate_series(1, 1000) i")
+    pair.replicate()
+    with Audit(pair, tmp_path) as audit:
+        pair.source.execute("UPDATE t SET v = 'touched' WHERE id = 1")
+        audit.wait_verdict("PASS")
+        said = audit.verdict()
+        assert said["coverage"]["tables"] == said["coverage"]["swept"] == 1
+        assert said["coverage"]["rows"] == said["coverage"]["verified"] == 1000
+        assert said["coverage"]["through"] is not None
+        assert [] == audit.findings()
+
+
+def test_a_row_that_somebody_deleted_on_the_target_is_missed_and_comes_back(
+    pair: Pair, tmp_path: Path, monkeypatch: Any
+) -> None:
+    for name, seconds in (("ARRIVE_SECONDS", 1.0), ("INTERVAL_SECONDS", 0.1), ("AGAIN_SECONDS", 0.1)):
+        monkeypatch.setattr(f"auditor.canary.{name}", seconds)
+    pair.execute(SCHEMA)
+    pair.replicate()
+    with Audit(pair, tmp_path, sweep={"enabled": False}) as audit:
+
+        def error() -> Any:
+            return audit.records().get("canary/receipt", {"error": "none yet"})["error"]
+
+        with canary(audit):
+            wait_for(lambda: error() is None, 60, "the first canary")
+            pair.target.execute("DELETE FROM auditor_lawful.canary")
+            wait_for(lambda: error() is not None, 30, "the canary to be missed")
+            wait_for(lambda: error() is None, 30, "the canary to come back")
+        wait_for(lambda: all(one.state == "healed" for one in audit.findings()), 60, "what was missing to be healed")
