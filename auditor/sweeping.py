@@ -20,7 +20,7 @@ from auditor.sweep_engine import Engine, Tables
 from auditor.sweep_ledger import Job, Ledger
 from auditor.sweep_plan import PlanFiles, Stamp
 from auditor.threads import Threads
-from comparators.errors import NeedsOperator, Retryable, SettingInvalid, StoreUnavailable
+from comparators.errors import AuditorError, NeedsOperator, Retryable, SettingInvalid, StoreUnavailable
 from comparators.throttle import LIMITS, Load, Throttle, decide
 
 log = logging.getLogger(__name__)
@@ -112,8 +112,8 @@ class Sweeper:
         self.brake = Brake(load, self._limits)
         self._tables: Tables | None = None
         self._error: str | None = None
-        self.failure: NeedsOperator | None = None
-        """What a person must change before the tables that were asked for can be swept."""
+        self.failure: AuditorError | None = None
+        """Why the tables that were asked for cannot be swept at all."""
         self._wake = threading.Event()
         self._started = time.time()
         self._published = 0.0
@@ -194,8 +194,8 @@ class Sweeper:
                 self._read_tables()
                 self._error = None
             except (Retryable, NeedsOperator) as error:
-                if isinstance(error, NeedsOperator) and self._tables is None and self._wanted != Wanted():
-                    self.failure = error  # somebody asked for these tables and is there to correct it
+                if self._tables is None and self._wanted != Wanted():
+                    self.failure = error  # somebody asked for these tables and waits for the answer
                     stop.set()
                     return
                 self._error = str(error)
