@@ -12,7 +12,8 @@ from samplers.catalog import select
 
 Row = dict[str, Any]
 
-_BYTEWISE = frozenset({("c", "C"), ("c", "POSIX"), ("b", "C")})
+_BYTEWISE = frozenset({("c", "C"), ("c", "POSIX")})
+_UNVERSIONED = "unversioned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,14 @@ class Order:
         """Name the order of texts; `None`: it is not known to be the same elsewhere."""
         if self.collation is None:
             return ()
-        if (self.provider, self.locale) in _BYTEWISE:
+        if self.provider == "b" or (self.provider, self.locale) in _BYTEWISE:
             return ("bytes",)
-        return (self.provider, self.locale, self.version) if self.deterministic and self.version else None
+        locale, version = self.locale or "", self.version
+        if self.provider == "c":
+            language, _, encoding = locale.partition(".")
+            locale = f"{language}.{encoding.lower().replace('-', '')}"
+            version = version or (_UNVERSIONED if language == "C" else None)  # by code points, PostgreSQL says
+        return (self.provider, locale, version) if self.deterministic and version else None
 
     def __str__(self) -> str:
         """Describe the order for people."""
@@ -45,7 +51,7 @@ class Order:
             return "its type"
         library = {"c": "libc", "i": "ICU", "b": "PostgreSQL"}.get(self.provider or "", self.provider)
         blur = "" if self.deterministic else ", not deterministic"
-        return f"{self.locale} of {library} {self.version or 'of no known version'}{blur}"
+        return f"{self.locale} of {library}{f' {self.version}' if self.version else ''}{blur}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,17 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from auditor.servers import PostgresServer
+from auditor.servers.installations import available_majors
 from comparators.tables import Form, Mode, Skipped, TablePair
+from comparators.vectors import PRINTED, VECTORS
 from samplers import catalog
 from samplers.connections import connect
+from samplers.handshake import Agreement, shake_hands
 from samplers.pairing import Wanted, pair_tables, wanted_of
 from samplers.scope import Catalogs, choose_scope
 from tests.helpers import Pair, unique_name
+from tests.literals import LITERALS, TYPES_SQL
 from tests.pairings import both_digests, digests, pair_of
 
 
@@ -89,3 +94,20 @@ def test_a_scope_is_paired_with_its_lists_and_filters_but_for_our_own_tables(pai
         Wanted("public.b", "public.b", "public.b", 0, None, None),
     ] == wanted
     assert all(isinstance(table, TablePair) for table in found.values())
+
+
+def test_16_and_18_hash_and_print_every_vector_alike(pair: Pair):
+    with connect(pair.source.dsn) as source, connect(pair.target.dsn) as target:
+        assert Agreement() == shake_hands(source, target, {*VECTORS, *PRINTED})
+
+
+@pytest.mark.parametrize("major", [major for major in available_majors() if major >= 14])
+def test_any_version_that_is_installed_is_paired_with_18(major: int, postgres_target: PostgresServer):
+    with PostgresServer(major, {"fsync": "off"}, f"older-{major}") as server, Pair(server, postgres_target) as pair:
+        pair.execute(TYPES_SQL)
+        columns = ", ".join(f"c{number} {kind}" for number, kind in enumerate(LITERALS))
+        pair.execute(f"CREATE TABLE t (id text PRIMARY KEY, {columns}); INSERT INTO t (id) VALUES ('a')")
+        t = pair_of(pair)
+        assert (Mode.RANGES, False, ()) == (t.mode, t.sha, t.notes)
+        left, right = both_digests(pair, t)
+        assert left == right != []
