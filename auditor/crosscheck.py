@@ -5,14 +5,17 @@ between and has nothing to say, one of the two is blind, or something changed th
 of its own, `unexplained`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from comparators.findings import Kind
-from samplers.table_sweep import RowDifference
 
 Record = Mapping[str, Any]
+JUDGED_SECONDS = 5.0
+"""How long the transaction audit may take to judge what the row audit has read."""
+POLL_SECONDS = 0.05
 CLOCK_SECONDS = 60.0
 """A finding that is older than the sweep by so little may still tell of a later change."""
 
@@ -23,6 +26,44 @@ class View(Protocol):
     def get(self, key: str) -> Record | None: ...
     def baseline(self) -> Record | None: ...
     def below(self, prefix: str) -> Mapping[str, Record]: ...
+
+
+class CrossCheck:
+    """Decides once a sweep of a table whether its differences are explained."""
+
+    def __init__(self, view: View, pause: Callable[[float], None] = time.sleep) -> None:
+        """Args: view: kept current by somebody else."""
+        self._view, self._pause = view, pause
+        self._explained: dict[str, tuple[Hashable, bool]] = {}
+
+    def told(
+        self, table: str, subscription: int, sweep: Hashable, before: Record, differences: Sequence[Any]
+    ) -> tuple[Any, ...]:
+        """Give the differences that a step of a sweep found, each once more as `unexplained` where nothing explains it.
+
+        Args:
+            sweep: names it.
+            before: the table's coverage record, with its last complete sweep.
+            differences: of `samplers.table_sweep`.
+        """
+        if not differences:
+            return ()
+        known = self._explained.get(table)
+        if known is None or known[0] != sweep:
+            judged = self._judged(max(one.source_position for one in differences))
+            known = sweep, not judged or explain(table, subscription, before, self._view)
+            self._explained[table] = known
+        again = () if known[1] else (replace(one, kind=str(Kind.UNEXPLAINED)) for one in differences)
+        return *differences, *again
+
+    def _judged(self, position: int) -> bool:
+        """Wait until the transaction audit has passed a source position: it may be about to report the same."""
+        for _ in range(int(JUDGED_SECONDS / POLL_SECONDS)):
+            parts = self._view.below("progress/").values()
+            if parts and min(int(part["resolved"]) for part in parts) >= position:
+                return True
+            self._pause(POLL_SECONDS)
+        return False
 
 
 def explain(table: str, subscription: int, before: Record | None, view: View) -> bool:
@@ -44,14 +85,6 @@ def explain(table: str, subscription: int, before: Record | None, view: View) ->
         and _without_gaps(through, since, view)
         and not _reported(table, since, view)
     )
-
-
-def marked(differences: Iterable[RowDifference], *, explained: bool) -> tuple[RowDifference, ...]:
-    """Give the differences, and each of them once more as `unexplained` where nothing explains them."""
-    listed = tuple(differences)
-    if explained:
-        return listed
-    return listed + tuple(replace(one, kind=str(Kind.UNEXPLAINED)) for one in listed)
 
 
 def _told_before(table: str, view: View) -> bool:

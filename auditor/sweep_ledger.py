@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.coverage import Coverage, read_coverage
+from auditor.crosscheck import CrossCheck
 from auditor.records import Records
 from auditor.row_findings import RowFindings, Sweep
 from auditor.sweep_engine import FullStep, Tables
@@ -38,11 +39,12 @@ class Ledger:
 
     def __init__(
         self, records: Records, findings: RowFindings, known: Mapping[str, Mapping[str, Any]],
-        subscriptions: tuple[str, ...], *, every_seconds: float, clock: Callable[[], float] = time.time,
+        subscriptions: tuple[str, ...], crosscheck: CrossCheck, *, every_seconds: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         """Args: known: the records under `coverage/`."""
         self._records, self._findings, self._subscriptions = records, findings, subscriptions
-        self._every, self._clock = every_seconds, clock
+        self._crosscheck, self._every, self._clock = crosscheck, every_seconds, clock
         self._lock = threading.RLock()
         self._known = {key.removeprefix(AREA): _read(record) for key, record in known.items()}
         self._tables: Tables | None = None
@@ -155,16 +157,18 @@ class Ledger:
         Raises:
             NotReady: another baseline holds by now; the step counts for nothing.
         """
-        found: Counter[str] = Counter()
-        for one in step.differences:
+        before, found = self.of(job), Counter[str]()
+        differences = self._crosscheck.told(
+            job.pair.name, job.pair.subscription, _sweep(before), before.record(), step.differences
+        )
+        for one in differences:
             found[one.kind] += one.count
-        before = self.of(job)
         line = before.stepped(step, found, seconds)
         if line == before:
             return
         assert line.now is not None
         sweep, kinds = _sweep(line), line.now.kinds
-        items = self._findings.found(job.pair, job.subscription, sweep, kinds, step.differences, self._clock())
+        items = self._findings.found(job.pair, job.subscription, sweep, kinds, differences, self._clock())
         self._store(line, items)
         self._failures.pop(job.pair.name, None)
 

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from auditor.coverage import Coverage
+from auditor.crosscheck import CrossCheck
 from auditor.evidence_key import evidence_key
 from auditor.peers import Peers
 from auditor.records import Records
@@ -107,7 +108,7 @@ class Sweeper:
         self._plans = PlanFiles(settings.open_state_dir(), sealer)
         self.ledger = Ledger(
             records, self._findings, self._peers.below("coverage/"), settings.replication.subscriptions,
-            every_seconds=settings.sweep.every_seconds,
+            CrossCheck(self._peers), every_seconds=settings.sweep.every_seconds,
         )  # fmt: skip
         self.brake = Brake(load, self._limits)
         self._tables: Tables | None = None

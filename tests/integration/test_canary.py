@@ -103,4 +103,6 @@ def test_a_row_that_somebody_deleted_on_the_target_is_missed_and_comes_back(
             pair.target.execute("DELETE FROM auditor_lawful.canary")
             wait_for(lambda: error() is not None, 30, "the canary to be missed")
             wait_for(lambda: error() is None, 30, "the canary to come back")
-        wait_for(lambda: all(one.state == "healed" for one in audit.findings()), 60, "what was missing to be healed")
+        for finding in audit.findings():
+            audit.command("findings", "recheck", finding.id)
+        wait_for(lambda: all(one.state == "healed" for one in audit.findings()), 40, "what was missing to be healed")

@@ -1,11 +1,12 @@
 """A difference is unexplained only where the transaction audit saw all since the row was equal, and is silent."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from auditor.crosscheck import explain, marked
+from auditor.crosscheck import CrossCheck, explain
 from auditor.peers import Peers
 from samplers.table_sweep import RowDifference
 from tests.helpers_records import FINDING, NOW, MemoryRecords, covered, good_records, suspect
@@ -105,8 +106,31 @@ def test_what_was_found_unexplained_stays_so_until_it_heals() -> None:
     assert explain("public.lines", 0, None, view(told))
 
 
-def test_the_differences_are_told_once_more_as_unexplained() -> None:
-    one = RowDifference("row-different", (b"1",), ("v",), count=1)
-    assert marked([one], explained=True) == (one,)
-    assert [each.kind for each in marked([one], explained=False)] == ["row-different", "unexplained"]
-    assert {each.key for each in marked([one], explained=False)} == {(b"1",)}
+ONE = RowDifference("row-different", (b"1",), ("v",), source_position=50_000)
+
+
+def told(peers: Peers, sweep: int = 3, before: Any = BEFORE, one: RowDifference = ONE) -> list[str]:
+    check = CrossCheck(peers, pause=lambda seconds: None)
+    return [each.kind for each in check.told(TABLE, 0, (1, sweep), before, [one])]
+
+
+def test_unexplained_differences_are_told_once_more() -> None:
+    assert told(view()) == ["row-different", "unexplained"]
+    assert told(view(), before=BEFORE | {"hot": 1}) == ["row-different"]
+    assert CrossCheck(view()).told(TABLE, 0, (1, 3), BEFORE, []) == ()
+
+
+def test_nothing_is_called_unexplained_before_the_transaction_audit_has_judged_as_far() -> None:
+    assert told(view(), one=replace(ONE, source_position=50_001)) == ["row-different"]
+
+
+def test_one_sweep_tells_one_story() -> None:
+    records = MemoryRecords()
+    peers = view()
+    check = CrossCheck(peers)
+    assert len(check.told(TABLE, 0, (1, 3), BEFORE, [ONE])) == 2
+    peers._records = records
+    records.put({f"suspect/{FINDING}": suspect(first_seen=NOW - 5)})
+    peers.refresh()
+    assert len(check.told(TABLE, 0, (1, 3), BEFORE, [ONE])) == 2
+    assert len(check.told(TABLE, 0, (1, 4), BEFORE, [ONE])) == 1
