@@ -162,6 +162,33 @@ def _tables(exporter: Exporter, view: View) -> Samples:
     return [((table,), count) for table, count in sorted(tally.tables.items())] if tally else []
 
 
+def _coverage_age(exporter: Exporter, view: View) -> Samples:
+    now = view.verdict.evaluated_at
+    for key, record in sorted(view.records.items()):
+        at = record.get("at") if key.startswith("coverage/") else None
+        if isinstance(at, int | float):
+            yield (key.removeprefix("coverage/"),), max(now - at, 0.0)
+
+
+def _coverage_rows(exporter: Exporter, view: View) -> Samples:
+    return [
+        ((key.removeprefix("coverage/"), state), record.get(state))
+        for key, record in sorted(view.records.items())
+        if key.startswith("coverage/") and record.get("sweep")
+        for state in ("verified", "unverified", "hot", "different")
+    ]
+
+
+def _sweep_rate(exporter: Exporter, view: View) -> Samples:
+    lines = [_inner(record, "now") for key, record in view.records.items() if key.startswith("coverage/")]
+    return _one(sum(line.get("rows_per_second") or 0 for line in lines if isinstance(line, Mapping)))
+
+
+def _sweeper_paused(exporter: Exporter, view: View) -> Samples:
+    state = _inner(view.records.get("sweeper"), "state")
+    return _one(None if state is None else int(state == "paused"))
+
+
 METRICS = (
     Declared("auditor_build_info", "Always 1; the label names the version.", _build, ("version",)),
     Declared(
@@ -295,6 +322,31 @@ METRICS = (
         "Frames the core could not read.",
         _below("core/", "dead_letters"),
         ("partition",),
+    ),
+    Declared(
+        "auditor_coverage_age_seconds",
+        "Age of the oldest piece of the table's last complete sweep.",
+        _coverage_age,
+        ("table",),
+    ),
+    Declared(
+        "auditor_coverage_rows",
+        "Rows of the table's last complete sweep, by what is known of them.",
+        _coverage_rows,
+        ("table", "state"),
+    ),
+    Declared(
+        "auditor_table_sweeps_total",
+        "Complete sweeps of the table since the baseline.",
+        _below("coverage/", "sweep"),
+        ("table",),
+    ),
+    Declared("auditor_sweep_rows_per_second", "Rows that the sweeps under way read.", _sweep_rate),
+    Declared("auditor_sweep_paused", "1 while sweeps wait because the source is busy, else 0.", _sweeper_paused),
+    Declared(
+        "auditor_sweep_share_ratio",
+        "Share of the time that a sweep may read; it falls when the source was busy.",
+        lambda exporter, view: _one(_inner(view.records.get("sweeper"), "share")),
     ),
     Declared(
         "auditor_unaudited_gaps",

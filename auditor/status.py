@@ -11,7 +11,7 @@ from auditor.settings import Settings
 from comparators.positions import format_lsn
 
 Records = Mapping[str, Any]
-PROCESSES = ("sampler-source", "sampler-target", "core", "gate")
+PROCESSES = ("sampler-source", "sampler-target", "core", "sweeper", "gate")
 ALIVE_SECONDS = 5.0
 
 
@@ -43,7 +43,7 @@ def status_of(settings: Settings, records: Records, now: float) -> dict[str, Any
         now: unix seconds.
     """
     verdict = _verdict(records.get("verdict"), now)
-    processes = [_process(name, records, now) for name in PROCESSES]
+    processes = [_process(name, records, now) for name in PROCESSES if settings.sweep.enabled or name != "sweeper"]
     return {
         "migration": settings.migration,
         "prepared": "baseline" in records,
@@ -52,6 +52,7 @@ def status_of(settings: Settings, records: Records, now: float) -> dict[str, Any
         "processes": processes,
         "positions": _positions(records),
         "lag": _lag(records),
+        "coverage": _coverage(records, now),
         "findings": _findings(settings, records, now),
         "next_steps": _next_steps(records, processes, verdict),
     }
@@ -64,7 +65,7 @@ def screen(status: Mapping[str, Any]) -> str:
     lines += ["", "processes"]
     lines += [f"  {one['name']:<15} {_process_words(one)}" for one in status["processes"]]
     lines += [""]
-    for title in ("positions", "lag", "findings"):
+    for title in ("positions", "lag", "coverage", "findings"):
         parts = (f"{name.replace('_', ' ')} {_known(value)}" for name, value in status[title].items())
         lines += [f"{title:<10} {', '.join(parts)}"]
     return "\n".join([*lines, "", "next", *(f"  {step}" for step in status["next_steps"])])
@@ -140,6 +141,22 @@ def _lag(records: Records) -> dict[str, Any]:
         "p95_ms": lag.get("p95"),
         "bytes": target.get("lag_bytes"),
         "in_window_share": share,
+    }
+
+
+def _coverage(records: Records, now: float) -> dict[str, Any]:
+    """Sum the ledger up: tables swept whole, rows, the age of the oldest, and what the sweeper does."""
+    lines = [value for key, value in records.items() if key.startswith("coverage/")]
+    ages = [now - line["at"] for line in lines if line.get("at")]
+    rates = [line["now"]["rows_per_second"] for line in lines if line.get("now")]
+    sweeper = records.get("sweeper") or {}
+    return {
+        "tables": len(lines),
+        "swept": sum(bool(line.get("sweep")) for line in lines),
+        **{name: sum(line.get(name) or 0 for line in lines) for name in ("verified", "unverified", "hot", "different")},
+        "age_seconds": round(max(ages), 1) if ages else None,
+        "rows_per_second": round(sum(rate or 0 for rate in rates)),
+        "sweeper": sweeper.get("paused_because") or sweeper.get("state"),
     }
 
 

@@ -22,6 +22,7 @@ UNITS = ("_seconds", "_bytes", "_ratio", "_info", "_total", "_per_second")
 PLAIN = {
     "auditor_gate_open", "auditor_gate_condition_met", "auditor_gate_needs_person", "auditor_findings",
     "auditor_rows_divergent", "auditor_slot_exists", "auditor_core_pending_changes", "auditor_unaudited_gaps",
+    "auditor_coverage_rows", "auditor_sweep_paused",
 }  # fmt: skip
 by_name = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 SETTINGS = Settings(
