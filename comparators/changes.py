@@ -9,15 +9,15 @@ Rules of this file.
    missing.
 """
 
-import bisect
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
 
 from comparators.batches import Batch, Tallies
+from comparators.counted import Counted
 from comparators.frames import ENDED, FORCED, FOREIGN, OVERSIZE, Array, Cut, Frame
 from comparators.lanes import Lane, Open, first_origin, holds, new_from, places_of, sums
 from comparators.positions import Side
@@ -72,7 +72,7 @@ class Join:
         self._seed = seed
         self.floor = floor
         self.resolved = floor
-        self.tallies = Tallies()
+        self._counted = Counted()
         self.floors: dict[str, int] = {}
         self._lanes = {side: Lane() for side in Side}
         for side, start in (starts or {}).items():
@@ -80,16 +80,16 @@ class Join:
         self._ids: dict[str, int] = {}
         self._suspects: list[Suspect] = []
         self._gaps: list[Gap] = []
-        self._uncounted: deque[Batch] = deque()
-        self._unjudged: set[int] = set()
         self._too_large: set[int] = set()
         self._waiting: deque[_Waiting] = deque()
-        self._origins: deque[tuple[Array, Array]] = deque()
-        self._target_done = 0
-        self._mismatches: list[tuple[int, int]] = []
         self._ackable: list[int] = []
 
     # --- what the caller sees -----------------------------------------------------------------------------------
+
+    @property
+    def tallies(self) -> Tallies:
+        """Give the totals of what is resolved."""
+        return self._counted.tallies
 
     @property
     def pending(self) -> int:
@@ -146,7 +146,7 @@ class Join:
         through = min(source.watermark, target.watermark)
         if through > self.resolved:
             self.resolved = through
-            self._count(through)
+            self._counted.count(through)
             self._too_large = {source for source in self._too_large if source > through}
         for lane in self._lanes.values():
             while len(lane.rates) > 1 and lane.rates[1][0] <= self.resolved:
@@ -166,16 +166,11 @@ class Join:
         return {
             "floor": self.floor,
             "resolved": self.resolved,
-            "target_done": self._target_done,
+            "target_done": self._counted.target_done,
             "floors": dict(self.floors),
             "acked": {side.value: list(lane.acked) for side, lane in self._lanes.items() if lane.acked},
             "rates": {side.value: [list(r) for r in lane.rates] for side, lane in self._lanes.items()},
-            "tallies": {
-                "transactions": self.tallies.transactions,
-                "changes": self.tallies.changes,
-                "mismatched": self.tallies.mismatched,
-                "tables": {name: list(counts) for name, counts in self.tallies.tables.items()},
-            },
+            "tallies": self._counted.state(),
         }
 
     @classmethod
@@ -183,10 +178,8 @@ class Join:
         """Begin where a durable state ends."""
         join = cls(seed=seed, floor=state["floor"])
         join.resolved = state["resolved"]
-        join._target_done = state["target_done"]
         join.floors = dict(state["floors"])
-        join.tallies = Tallies(**state["tallies"])
-        join.tallies.tables = {name: list(counts) for name, counts in state["tallies"]["tables"].items()}
+        join._counted = Counted.resume(state["tallies"], state["target_done"])
         for side, lane in join._lanes.items():
             acked = state["acked"].get(side.value)
             lane.acked = lane.covered = Cut(*acked) if acked else None
@@ -246,7 +239,7 @@ class Join:
         for lane in self._lanes.values():
             for lsn in [lsn for lsn in lane.pending if lsn <= through]:
                 del lane.pending[lsn]
-        self._skip_count(through)
+        self._counted.skip(through)
 
     def _accept(self, lane: Lane, frame: Frame, offset: int) -> None:
         """Process a frame that starts at or before what is covered."""
@@ -301,7 +294,7 @@ class Join:
         if frame.side is Side.TARGET:
             ended = ((frame.flags & ENDED) != 0) & ((frame.flags & FOREIGN) == 0)
             if ended.any():
-                self._origins.append((frame.source[ended], frame.own[ended]))
+                self._counted.shown_by_target(frame.source[ended], frame.own[ended])
 
     def _judged_rows(self, frame: Frame, first_row: int) -> tuple[Any, Array]:
         """Choose the new rows of tables that are judged at their position.
@@ -402,12 +395,12 @@ class Join:
                 self._differ(side, batch.transaction(number), theirs.transaction(place))
         lane.last = max(lane.last, batch.sources[-1])
         if side is Side.SOURCE:
-            self._uncounted.append(batch)
+            self._counted.add(batch)
 
     def _late(self, transaction: Transaction, side: Side) -> None:
         """Tell a harmless repetition from a transaction that came after its turn."""
-        late = side is Side.TARGET and transaction.source > self.floor and transaction.own > self._target_done
-        if late and transaction.changes and self._target_done:
+        late = side is Side.TARGET and transaction.source > self.floor and transaction.own > self._counted.target_done
+        if late and transaction.changes and self._counted.target_done:
             self._suspects += order_violated(transaction, self._ids)
 
     # --- judging ------------------------------------------------------------------------------------------------
@@ -426,7 +419,7 @@ class Join:
                 source, target = (transaction, None) if side is Side.SOURCE else (None, transaction)
                 self._suspect(compare_transactions(source, target, self._ids), transaction)
             elif side is Side.SOURCE:
-                self._unjudged.add(lsn)
+                self._counted.leave_out(lsn)
 
     def _expected(self, transaction: Transaction, side: Side) -> bool:
         """Say whether the other side should have sampled this transaction too."""
@@ -446,52 +439,4 @@ class Join:
     def _suspect(self, found: list[Suspect], transaction: Transaction) -> None:
         if found:
             self._suspects += found
-            self._mismatches.append((transaction.source, sum(s.count for s in found)))
-
-    def _count(self, through: int) -> None:
-        """Fold everything resolved into the tallies."""
-        self._count_transactions(through)
-        self.tallies.mismatched += sum(count for lsn, count in self._mismatches if lsn <= through)
-        self._mismatches = [(lsn, count) for lsn, count in self._mismatches if lsn > through]
-        while self._origins:
-            source, own = self._origins[0]
-            passed = int(np.searchsorted(source, through, "right"))
-            if passed:
-                self._target_done = max(self._target_done, int(own[passed - 1]))
-            if passed < len(source):
-                self._origins[0] = (source[passed:], own[passed:])
-                return
-            self._origins.popleft()
-
-    def _count_transactions(self, through: int) -> None:
-        """Count the source transactions up to a position, those of one frame together."""
-        for batch, first, past_last in self._passed(through):
-            judged = [n for n in range(first, past_last) if batch.sources[n] not in self._unjudged]
-            if len(judged) == past_last - first:
-                self._add(batch, first, past_last)
-                continue
-            for number in judged:
-                self._add(batch, number, number + 1)
-            self._unjudged.difference_update(batch.sources[first:past_last])
-
-    def _add(self, batch: Batch, first: int, past_last: int) -> None:
-        self.tallies.transactions += past_last - first
-        self.tallies.changes += batch.bounds[past_last] - batch.bounds[first]
-        self.tallies.add(*batch.rows(first, past_last))
-
-    def _skip_count(self, through: int) -> None:
-        """Leave the transactions up to a position out of the tallies."""
-        for _ in self._passed(through):
-            pass
-
-    def _passed(self, through: int) -> Iterator[tuple[Batch, int, int]]:
-        """Take the uncounted transactions up to a position, by batches."""
-        while self._uncounted:
-            batch = self._uncounted[0]
-            first = batch.counted
-            batch.counted = bisect.bisect_right(batch.sources, through, first)
-            if batch.counted > first:
-                yield batch, first, batch.counted
-            if batch.counted < len(batch.sources):
-                return
-            self._uncounted.popleft()
+            self._counted.mismatched(transaction.source, sum(s.count for s in found))
