@@ -170,7 +170,7 @@ def differing(records: Mapping[str, Any]) -> int:
         {
             finding.source_position
             for finding in merged_findings(records)
-            if finding.source_position is not None and finding.state != "healed"
+            if finding.detector == "transaction" and finding.source_position is not None and finding.state != "healed"
         }
     )
 

@@ -36,24 +36,35 @@ class Stand:
             harm.heal()
         return Injected(fault, variant, harm)
 
-    def found(self) -> list[Mapping[str, Any]]:
-        """List the findings that the last harm has caused; one transaction may have several."""
+    def found(self, detector: str) -> list[Mapping[str, Any]]:
+        """List the findings of an audit that the last harm has caused; one transaction may have several."""
         known = {finding["id"] for finding in self._before}
         places = {finding["source_position"] for finding in self._before} - {None}
         return [
             finding for finding in self.watch.picture.findings
-            if finding["id"] not in known and finding["source_position"] not in places
+            if finding["detector"] == detector and finding["id"] not in known
+            and finding["source_position"] not in places
         ]  # fmt: skip
 
     def since(self, injected: Injected) -> Judged:
         """Judge as the demo does, but by what came after the fault: earlier ones may have left their mark."""
         picture = self.watch.picture
-        return judge(injected, replace(picture, findings=tuple(self.found())), self.watch.turns)
+        found = tuple(self.found(injected.fault.detector))
+        return judge(injected, replace(picture, findings=found), self.watch.turns)
 
     def expect(self, injected: Injected, seconds: float = 60) -> Judged:
         """Wait until the fault was found as it promises; the message of a failure has what was said and found."""
         told = wait_for(lambda: Told(self, injected), seconds, injected.fault.name)
         return told.judged
+
+    def expect_in_rows(self, injected: Injected, seconds: float = 60) -> float:
+        """Wait until the row audit says what the fault has left in the table; give the milliseconds that it took."""
+        wait_for(lambda: TellsRows(self.watch, self._before, injected), seconds, f"{injected.fault.name} in the rows")
+        return (time.time() - injected.harm.at) * 1000
+
+    def wait_swept(self, since: float, seconds: float = 90) -> None:
+        """Wait until every row of every table was read after a moment."""
+        wait_for(lambda: (self.watch.picture.figures.coverage.at or 0) > since, seconds, "every table to be read")
 
     def drained(self) -> tuple[int, int]:
         """Wait until everything that the load wrote is resolved; return transactions (sampled, matched)."""
@@ -88,7 +99,7 @@ class Told:
 
     def __init__(self, spectator: Stand, injected: Injected) -> None:
         self.judged = spectator.since(injected)
-        self._found = spectator.found()
+        self._found = spectator.found(injected.fault.detector)
         self._said = spectator.watch.picture.verdict["reasons"]
 
     def __bool__(self) -> bool:
@@ -96,6 +107,31 @@ class Told:
 
     def __repr__(self) -> str:
         return f"{self.judged.said}; found {self._found}; the gate says {self._said}"
+
+
+class TellsRows:
+    """Whether the row audit has said of a fault what it owes, with all that it said for a failing test's message."""
+
+    def __init__(self, watch: Watch, before: list[Mapping[str, Any]], injected: Injected) -> None:
+        self._before = {finding["id"]: finding for finding in before}
+        self._said = [one for one in watch.picture.findings if one["detector"] == "row"]
+        fault, harm = injected.fault, injected.harm
+        told = {
+            one["kind"] for one in self._said
+            if one["table"] == harm.table and harm.columns <= set(one["columns"]) and self._grown(one)
+        }  # fmt: skip
+        self._true = told >= set(fault.in_rows)
+
+    def _grown(self, finding: Mapping[str, Any]) -> bool:
+        """Say whether more is wrong than before: a table has one finding of a kind, which is never repaired here."""
+        before = self._before.get(finding["id"])
+        return finding["state"] == "confirmed" and (before is None or finding["count"] > before["count"])
+
+    def __bool__(self) -> bool:
+        return self._true
+
+    def __repr__(self) -> str:
+        return f"the row audit says {self._said}; before {list(self._before.values())}"
 
 
 @contextmanager

@@ -198,6 +198,7 @@ def test_figures_count_sampled_and_differing_transactions():
             "subscription": "s", "partition": 0,
         },
     }  # fmt: skip
+    records["suspect/f_2"] = {**records["suspect/f_1"], "id": "f_2", "detector": "row", "source_position": 99}
     seen = figures(records, 20, Figures(sampled=5, matched=5, at=AT - 2), AT)
     assert (seen.sampled, seen.matched, seen.changes, seen.lag_bytes) == (15, 14, 60, 9)
     assert seen.sampled_per_second == pytest.approx(5)
