@@ -185,16 +185,24 @@ def settle_counts(
     """
     agreeing: dict[int, tuple[int, int]] = {}
     equal: set[int] = set()
+    rounds = 0
     while (counts := read()) is not None:
         before, there, after = counts
         hashes = {*before, *there, *after} - equal
         equal |= {one for one in hashes if there.get(one, 0) in (before.get(one, 0), after.get(one, 0))}
-        still = {one for one in hashes - equal if before.get(one, 0) == after.get(one, 0)}
-        lacking = {one: after.get(one, 0) - there.get(one, 0) for one in still}
-        agreeing = {one: (agreeing.get(one, (0, 0))[0] + 1, lacking[one]) for one in still}
-        settled = all(rounds >= ROUNDS for rounds, _ in agreeing.values())
-        if hashes - equal == still and settled:
-            return lacking, set()
-        if time.monotonic() > deadline:
-            return {one: n for one, (rounds, n) in agreeing.items() if rounds >= ROUNDS}, hashes - equal - still
+        lacking = {
+            one: after.get(one, 0) - there.get(one, 0)
+            for one in hashes - equal if before.get(one, 0) == after.get(one, 0)
+        }  # fmt: skip
+        agreeing = {one: (_agreeing(agreeing.get(one), more), more) for one, more in lacking.items()}
+        settled = {one: more for one, (times, more) in agreeing.items() if times >= ROUNDS}
+        rounds += 1
+        if hashes - equal == settled.keys() or (rounds > ROUNDS and time.monotonic() > deadline):
+            # what was not seen alike often enough is not known, however long the looks took
+            return settled, hashes - equal - settled.keys()
     return None
+
+
+def _agreeing(before: tuple[int, int] | None, more: int) -> int:
+    """Count the rounds in a row that found as many rows more."""
+    return before[0] + 1 if before is not None and before[1] == more else 1
