@@ -23,7 +23,6 @@ NOT_BUILT_YET = frozenset(
         ("evidence",),
         ("gate", "history"),
         ("gate", "explain"),
-        ("findings", "export"),
     }
 )
 

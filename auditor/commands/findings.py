@@ -1,6 +1,7 @@
 """`auditor findings`: what was found, and what became of it."""
 
 import argparse
+from pathlib import Path
 
 from auditor.commands.arguments import Commands, add_json, settings_of
 
@@ -40,6 +41,13 @@ def register(commands: Commands) -> None:
         command.add_argument("id", metavar="ID")
     for command in (listed, show, recheck, accept):
         add_json(command)
+    export = group.add(
+        "export", _export, "write a script that copies rows anew, for you to review and run",
+        "auditor findings export --sql --output repair.sql",
+    )  # fmt: skip
+    export.add_argument("--sql", action="store_true", required=True, help="as a script for psql")
+    export.add_argument("--table", metavar="SCHEMA.TABLE", help="only findings of this table")
+    export.add_argument("--output", type=Path, metavar="FILE", help="write it there (default: stdout)")
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -61,6 +69,13 @@ def _recheck(args: argparse.Namespace) -> int:
     from auditor.findings import recheck_command
 
     return int(recheck_command(settings, args))
+
+
+def _export(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    from auditor.findings_export import export_command
+
+    return int(export_command(settings, args))
 
 
 def _accept(args: argparse.Namespace) -> int:
