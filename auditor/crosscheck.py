@@ -50,11 +50,16 @@ class CrossCheck:
             return ()
         known = self._explained.get(table)
         if known is None or known[0] != sweep:
-            judged = self._judged(max(one.source_position for one in differences))
-            known = sweep, not judged or explain(table, subscription, before, self._view)
-            self._explained[table] = known
+            position = max(one.source_position for one in differences)
+            known = self._explained[table] = sweep, self._explain(table, subscription, before, position)
         again = () if known[1] else (replace(one, kind=str(Kind.UNEXPLAINED)) for one in differences)
         return *differences, *again
+
+    def _explain(self, table: str, subscription: int, before: Record, position: int) -> bool:
+        """Say whether a difference at a source position is explained, or may be in a moment."""
+        if explain(table, subscription, before, self._view):
+            return True
+        return not self._judged(position) or explain(table, subscription, before, self._view)
 
     def _judged(self, position: int) -> bool:
         """Wait until the transaction audit has passed a source position: it may be about to report the same."""
