@@ -22,7 +22,7 @@ from auditor.sweep_ledger import Job, Ledger
 from auditor.sweep_plan import PlanFiles, Stamp
 from auditor.threads import Threads
 from comparators.errors import AuditorError, NeedsOperator, Retryable, SettingInvalid, StoreUnavailable
-from comparators.throttle import LIMITS, Load, Throttle, decide
+from comparators.throttle import LIMITS, UNKNOWN, Load, Throttle, decide
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Brake:
     def __init__(self, load: Callable[[], Load | None], limits: Callable[[], Mapping[str, float]]) -> None:
         self._load, self._limits = load, limits
         self.seen: Load | None = None
-        self.throttle = decide(None, {}, Throttle(), 0.0)  # nothing is read before the load has been seen
+        self.throttle = Throttle((UNKNOWN,))
 
     def look(self) -> None:
         """Decide anew."""

@@ -51,7 +51,8 @@ def decide(load: Load | None, limits: Mapping[str, float], before: Throttle, now
         limits: of each signal; one without a limit holds nothing back.
         now: seconds of any clock, the same at each call.
     """
-    reasons = (UNKNOWN,) if load is None else _over(load, limits, EASE if before.paused else 1.0)
+    eased = before.paused and before.reasons != (UNKNOWN,)
+    reasons = (UNKNOWN,) if load is None else _over(load, limits, EASE if eased else 1.0)
     if reasons and not before.paused:
         return _backed_off(reasons, before, now, max(before.share / 2, LEAST_SHARE))
     if reasons:
@@ -64,10 +65,16 @@ def decide(load: Load | None, limits: Mapping[str, float], before: Throttle, now
 
 def _over(load: Load, limits: Mapping[str, float], ease: float) -> tuple[str, ...]:
     return tuple(
-        f"{name} is {value:g}, the limit is {limits[name]:g}"
+        _reason(name, value, limits[name], limits[name] * ease)
         for name, value in sorted(load.items())
         if value is not None and name in limits and value > limits[name] * ease
     )
+
+
+def _reason(name: str, value: float, limit: float, low: float) -> str:
+    if value > limit:
+        return f"{name} is {value:g}, the limit is {limit:g}"
+    return f"{name} is {value:g} and is to fall to {low:g}, as it was over its limit of {limit:g}"
 
 
 def _backed_off(reasons: tuple[str, ...], before: Throttle, now: float, share: float | None = None) -> Throttle:

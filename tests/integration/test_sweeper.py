@@ -1,6 +1,7 @@
 """The row audit's process on real servers: it finds what no transaction shows, says how far it is, and survives."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -128,6 +129,11 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def stand_still(self) -> None:
+        """Stop all its threads, and come back when they have stopped."""
+        self.send(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.send(number)
         code = self._process.wait(20)
@@ -141,7 +147,7 @@ def line_of(audit: Audit, table: str) -> dict[str, Any]:
 
 def half_way(audit: Audit, process: Process, table: str) -> dict[str, Any] | None:
     """Stop the process for a moment and look whether it is in the middle of a table."""
-    process.send(signal.SIGSTOP)
+    process.stand_still()
     now = line_of(audit, table).get("now")
     if now and 0 < now["segment"] < now["segments"]:
         return dict(now)
