@@ -108,12 +108,9 @@ class Lines:
         self._said = self._now()
         began, estimate = self._begun[table]
         rate = rows / max(self._said - began, 0.001)
-        left = max(expected(rows, share, estimate) - rows, 0) / rate if rows else 0.0
-        print(
-            f"{self._who}: {table}: {rows:,} rows, {share:.0%}, {rate:,.0f} rows/s, {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        left = f"{max(expected(rows, share, estimate) - rows, 0) / rate:.0f} s left" if rows else "not known how long"
+        said = f"{rows:,} rows, {share:.0%}, {rate:,.0f} rows/s, {left}"
+        print(f"{self._who}: {table}: {said}", file=sys.stderr, flush=True)
 
     def end(self, table: str, said: str) -> None:
         """Forget the table: its result is printed with the others'."""

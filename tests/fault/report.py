@@ -1,16 +1,19 @@
 """Write the table of docs/detection.md from what the fault tests measured: `python -m tests.fault.report`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from auditor.demo.damage import CHANGES
-from auditor.demo.faults import FAULTS
+from auditor.demo.faults import FAULTS, Fault
 from tests.fault.times import kept
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "detection.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-HEAD = "| fault | what happens | finding | verdict | detected after |\n|---|---|---|---|---|"
+HEAD = (
+    "| fault | what happens | transaction audit | after | row audit | after | verdict |\n|---|---|---|---|---|---|---|"
+)
 
 
 def main() -> int:
@@ -36,12 +39,33 @@ def row(name: str, measured: dict[str, Any] | None) -> str:
     """Write one line of the table."""
     fault, variant = FAULTS[name.partition(":")[0]], name.partition(":")[2]
     what = f"{fault.what}: `{CHANGES[variant].table}.{CHANGES[variant].column}`" if variant else fault.what
-    found = ", ".join(f"`{kind}`" for kind in fault.expected) or (
+    during = f"{fault.verdict_during}, then " if fault.verdict_during else ""
+    verdict = f"{during}{fault.verdict}, exit {fault.expected_exit}"
+    return f"| `{name}` | {what} | {transactions(fault, measured)} | {rows(fault, measured)} | {verdict} |"
+
+
+def transactions(fault: Fault, measured: dict[str, Any] | None) -> str:
+    """Write what the transaction audit, or where there is nothing to accuse the gate, says of a fault, and when."""
+    if fault.early:
+        return "nothing: it is in no log | -"
+    found = kinds(fault.expected) or (
         f"none; {', '.join(f'`{one}`' for one in fault.conditions[:3])}" if fault.conditions else "none"
     )
-    during = f"{fault.verdict_during}, then " if fault.verdict_during else ""
-    after = "not measured" if measured is None else duration(measured["milliseconds"])
-    return f"| `{name}` | {what} | {found} | {during}{fault.verdict}, exit {fault.expected_exit} | {after} |"
+    return f"{found} | {'not measured' if measured is None else duration(measured['milliseconds'])}"
+
+
+def rows(fault: Fault, measured: dict[str, Any] | None) -> str:
+    """Write what the row audit says of a fault, and when."""
+    if not fault.in_rows:
+        return "none | nothing to detect"
+    field = "milliseconds" if fault.early else "rows_milliseconds"
+    known = measured is not None and field in measured
+    return f"{kinds(fault.in_rows)} | {duration(measured[field]) if known and measured else 'not measured'}"
+
+
+def kinds(names: Sequence[str]) -> str:
+    """Write kinds of findings."""
+    return ", ".join(f"`{kind}`" for kind in names)
 
 
 def duration(milliseconds: float | None) -> str:
