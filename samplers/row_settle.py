@@ -93,6 +93,7 @@ class Looks:
             if open_rows and not self.passage.anchored:
                 time.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE, max(self.settle_seconds / 2, FIRST_PAUSE))
+        _tell_once(rows)
         different = [row for row in rows if row.found is Found.DIFFERENT and row.kind == "row-different"]
         for batch in batches(different[:NAMED]):
             self._name_columns(batch)
@@ -154,6 +155,16 @@ class Looks:
         return {
             int(row[0] or 0): row[1:] for row in ask(session, statement, [text for key in keys for text in key])
         }
+
+
+def _tell_once(rows: Iterable[Settled]) -> None:
+    """Leave one of those keys that are equal but not the same text, as 1.0 and 1.00 are: they name the same rows."""
+    told: set[tuple[Versions, Versions]] = set()
+    for row in rows:
+        if row.found is Found.DIFFERENT and row.source and row.target:
+            if (row.source, row.target) in told:
+                row.found = Found.EQUAL
+            told.add((row.source, row.target))
 
 
 def _hashes(versions: Versions) -> list[bytes]:
