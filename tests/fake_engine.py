@@ -60,6 +60,8 @@ class FakeEngine:
     steps: dict[str, list[Any]] = field(default_factory=dict)
     """Steps or errors of each table, one per segment; a table without any is equal."""
     segments: int = 3
+    open: int = 0
+    """Tables whose sessions are open."""
     started: list[tuple[str, int]] = field(default_factory=list)
     """Table and first segment of each sweep that was begun."""
     reading: Callable[[str, int], None] = lambda table, segment: None
@@ -70,7 +72,9 @@ class FakeEngine:
 
     @contextmanager
     def opened(self, pair: TablePair) -> Iterator["FakeTable"]:
+        self.open += 1
         yield FakeTable(self, pair.name)
+        self.open -= 1
 
 
 @dataclass(slots=True)

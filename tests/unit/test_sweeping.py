@@ -326,10 +326,9 @@ def test_a_busy_source_in_mid_table_closes_the_sessions_and_the_sweep_goes_on_la
     def slowly() -> bool:
         if gate.reached.is_set() and not gate.open.is_set():
             load["lock-waits"] = 11.0
-            wait = records.values.get("sweeper", {}).get("state")
-            if wait == "paused":
+            if records.values.get("sweeper", {}).get("state") == "paused":
                 gate.open.set()
-        elif gate.open.is_set():
+        elif gate.open.is_set() and not engine.open:
             load["lock-waits"] = 0.0
         return swept(records, ORDERS)
 
