@@ -5,12 +5,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from auditor.accepted_differences import load_accepted, over_coverage
+from auditor.accepted_differences import accepted_json, accepted_line, load_accepted, over_coverage
 from auditor.coverage import columns_of
 from auditor.settings import Settings
 from auditor.status import read_records
 from auditor.sweep_engine import Tables
-from comparators.findings import position_text
+from comparators.acceptance import lay_over
+from comparators.findings import Finding, State, merged_findings, position_text
 from comparators.tables import Skipped, TablePair
 
 Record = Mapping[str, Any]
@@ -18,13 +19,26 @@ Record = Mapping[str, Any]
 
 def coverage_command(settings: Settings, *, as_json: bool) -> int:
     """Print the ledger as recorded; 0 means that it could be read, not that all is covered."""
-    records = over_coverage(read_records(settings), load_accepted(settings.accepted_differences))
-    lines = [value for key, value in sorted(records.items()) if key.startswith("coverage/")]
+    now, entries = time.time(), load_accepted(settings.accepted_differences)
+    records = over_coverage(read_records(settings), entries)
+    findings = lay_over(merged_findings(records, now), entries, now)
+    lines = [
+        {**value, "accepted_rows": accepted_rows(findings, key.removeprefix("coverage/"))}
+        for key, value in sorted(records.items())
+        if key.startswith("coverage/")
+    ]
+    accepted = accepted_json(entries, findings, now)
     if as_json:
-        print(json.dumps({"tables": lines, "sweeper": records.get("sweeper")}))
+        print(json.dumps({"tables": lines, "sweeper": records.get("sweeper"), "accepted": accepted}))
     else:
-        print("\n".join([coverage_table(lines, time.time()), *_sweeper_words(records.get("sweeper"))]))
+        words = [*_sweeper_words(records.get("sweeper")), *map(accepted_line, accepted)]
+        print("\n".join([coverage_table(lines, now), *words]))
     return 0
+
+
+def accepted_rows(findings: Sequence[Finding], table: str) -> int:
+    """Count the rows of a table that differ as somebody accepted."""
+    return sum(one.count for one in findings if (one.table, one.detector, one.state) == (table, "row", State.ACCEPTED))
 
 
 def tables_command(settings: Settings, *, as_json: bool) -> int:
@@ -53,17 +67,20 @@ def _coverage_row(line: Record, now: float) -> tuple[str, ...]:
     numbers = [str(line[name]) for name in ("sweep", "rows", "verified", "unverified", "hot", "different")]
     through = position_text(line["through"]) or "-"
     age = "-" if line["at"] is None else f"{max(now - line['at'], 0):.0f} s"
-    return (str(line["table"]), str(line["state"]), *numbers, through, age, _remark(line))
+    return (str(line["table"]), str(line["state"]), *numbers, through, age, _remark(line, now))
 
 
-def _remark(line: Record) -> str:
+def _remark(line: Record, now: float) -> str:
     words = [line["reason"]] if line["reason"] else []
     if accepted := line.get("accepted"):
-        words.append(f"accepted by {accepted['owner']}: {accepted['reason']}")
-    if now := line["now"]:
-        left = "" if now["eta_seconds"] is None else f", {now['eta_seconds']:.0f} s left"
-        rate = "" if now["rows_per_second"] is None else f", {now['rows_per_second']:,.0f} rows/s"
-        words.append(f"sweep {now['sweep']}: {now['segment']} of {now['segments']} segments{rate}{left}")
+        said = f"accepted by {accepted['owner']}: {accepted['reason']}"
+        words.append(said if now < accepted["until"] else f"the acceptance by {accepted['owner']} has ended")
+    if rows := line.get("accepted_rows"):
+        words.append(f"{rows} of the different rows accepted")
+    if running := line["now"]:
+        left = "" if running["eta_seconds"] is None else f", {running['eta_seconds']:.0f} s left"
+        rate = "" if running["rows_per_second"] is None else f", {running['rows_per_second']:,.0f} rows/s"
+        words.append(f"sweep {running['sweep']}: {running['segment']} of {running['segments']} segments{rate}{left}")
     return "; ".join(words)
 
 

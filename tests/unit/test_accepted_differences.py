@@ -15,6 +15,7 @@ import pytest
 from auditor import findings as commands
 from auditor.accepted_differences import AcceptedFile, load_accepted, over_coverage
 from auditor.board import Board
+from auditor.coverage_shown import coverage_command
 from auditor.evidence import FindingsReader, expected_of, fold_findings
 from auditor.gate import Evaluator, limits_of
 from auditor.records import open_records
@@ -224,3 +225,34 @@ def test_a_file_that_changes_within_one_tick_of_the_clock_is_read_again(written:
     os.utime(draft, ns=(before.st_atime_ns, before.st_mtime_ns))
     draft.replace(file)
     assert len(accepted.entries()) == 1
+
+
+def coverage_line(table: str, **given: Any) -> dict[str, Any]:
+    counts = dict.fromkeys(("sweep", "rows", "verified", "unverified", "hot", "different"), 0)
+    return {"table": table, "state": "swept", "reason": None, "through": 9, "at": NOW, "now": None, **counts, **given}
+
+
+def test_coverage_shows_how_much_of_it_is_accepted_and_what_has_ended(
+    written: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = "owner: bob, reason: was known, until: 2020-01-31"
+    entry = f"{{table: public.orders, kind: row-different, {WHO}}}"
+    file = written(f"accepted: [{entry}, {{table: public.lines, skipped: true, {ended}}}]")
+    settings = replace(settings_of(), accepted_differences=file, state_dir=tmp_path / "state")
+    with closing(open_records(settings)) as store:
+        store.put(
+            {
+                f"suspect/{FINDING}": suspect(now=time.time(), state="confirmed", detector="row", count=3),
+                f"suspect/{OTHER}": suspect(OTHER, state="confirmed", detector="row", count=2, kind="row-extra"),
+                "coverage/public.orders": coverage_line("public.orders", different=5),
+                "coverage/public.lines": coverage_line("public.lines", state="skipped", reason="no SELECT"),
+            }
+        )
+    assert coverage_command(settings, as_json=True) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {one["table"]: one["accepted_rows"] for one in document["tables"]} == {"public.orders": 3, "public.lines": 0}
+    assert [one["state"] for one in document["accepted"]] == ["in force", "ended"]
+    assert coverage_command(settings, as_json=False) == 0
+    out = capsys.readouterr().out
+    assert "3 of the different rows accepted" in out
+    assert "no SELECT; the acceptance by bob has ended" in out
