@@ -12,6 +12,12 @@ from sqlglot import exp
 from comparators.tables import DigestColumn, Form, KeyColumn, SideTable
 
 _DIALECT = "postgres"
+LAST = 1_000_000_000
+"""Number of the segment that has no upper bound."""
+PAGE_ROWS = 8
+"""Rows sampled of a page."""
+PARTS = 64
+"""Into which a range is divided to find its rows that differ."""
 Bounded = tuple[bool, bool]
 """Whether a range has a lower and an upper bound."""
 
@@ -27,7 +33,9 @@ def row_hash(table: SideTable, seed: int, sha: bool) -> exp.Expr:
 
 def _hash(values: Sequence[exp.Expr], seed: int, sha: bool) -> exp.Expr:
     if not sha:
-        return _call("hash_record_extended", _call("row", *values), exp.cast(_number(seed), "bigint"))
+        whole = _call("hash_record_extended", _call("row", *values), exp.cast(_number(seed), "bigint"))
+        # it adds up the hashes of the columns: in a sum over rows, values exchanged between rows would cancel out
+        return _call("hashfloat8extended", exp.cast(whole, "float8"), exp.cast(_number(seed), "bigint"))
     pieces: exp.Expr = exp.Literal.string(str(seed))
     for value in values:
         pieces = exp.DPipe(this=pieces, expression=_framed(value))
@@ -61,26 +69,32 @@ def _value(column: DigestColumn, sha: bool) -> exp.Expr:
 
 
 @lru_cache(maxsize=512)
-def segments_digest(table: SideTable, bounds: int, ends: Bounded, seed: int, sha: bool) -> str:
+def segments_digest(table: SideTable, inner: bool, ends: Bounded, seed: int, sha: bool) -> str:
     """Write the query for count and digest of neighbouring segments, all in one snapshot.
 
     Args:
-        bounds: how many bounds follow as parameters, the key's columns one after the other; they cut the range
-            that they span into segments, and what lies outside belongs to it too where `ends` is false.
+        inner: segments with both bounds take part; their bounds are the first parameters, as `over_ranges` says.
+        ends: whether the first and the last segment have an end of their own. One that has not adds a parameter for
+            each column of the key: the bound below which the first lies, then that from which the last does. A table
+            that is one segment has neither.
     Returns:
-        SQL whose rows are (segment's number from 0, rows, sum of hashes).
+        SQL whose rows are (segment's number, rows, sum of hashes): 0 the first without a lower bound, then those with
+        both, then `LAST`.
     """
     total = _call("coalesce", exp.Sum(this=row_hash(table, seed, sha)), _number(0))
     counted = [exp.alias_(exp.Count(this=exp.Star()), "rows"), exp.alias_(total, "total")]
-    pieces: list[str] = []
+    width = len(table.key)
+    place = 2 * width if inner else 0
+    pieces = []
+    if not inner and ends == (False, False):
+        return _single(table, counted, 0, [])
+    if inner:
+        pieces.append(over_ranges(table, exp.select(*(one.copy() for one in counted))))
     if not ends[0]:
-        pieces.append(_single(table, counted, 0, [_below(table, 0)] if bounds else []))
-    inner = bounds - 1
-    if inner > 0:
-        pieces.append(_inner(table, counted, inner, first=0 if ends[0] else 1))
-    if not ends[1] and bounds:
-        number = inner + (0 if ends[0] else 1)
-        pieces.append(_single(table, counted, number, [_from(table, bounds - 1)]))
+        pieces.append(_single(table, counted, 0, [_compare(table, exp.LT, _parameters(table, place))]))
+        place += width
+    if not ends[1]:
+        pieces.append(_single(table, counted, LAST, [_compare(table, exp.GTE, _parameters(table, place))]))
     return " UNION ALL ".join(pieces)
 
 
@@ -89,23 +103,58 @@ def _single(table: SideTable, counted: Sequence[exp.Expr], number: int, where: l
     return query.where(*where, *_filter(table)).sql(_DIALECT)
 
 
-def _inner(table: SideTable, counted: Sequence[exp.Expr], count: int, first: int) -> str:
-    """Write segments that have both bounds as one loop over an index: grouping by segment would cost each row more."""
+def over_ranges(table: SideTable, inner: exp.Select, more: str = "") -> str:
+    """Write a query over many ranges of the key as one loop over its index: grouping would cost each row more.
+
+    The parameters are arrays: lower bounds, one array for each column of the key, then upper bounds. So the text is
+    the same for any number of ranges.
+
+    Args:
+        inner: what is asked of each range.
+        more: another array that belongs to the ranges, of type int, as `v.more`.
+    """
     width = len(table.key)
-    rows = []
-    for number in range(count):
-        places = range(number * width, (number + 2) * width)
-        values = [_parameter_text(place, table.key[place % width]) for place in places]
-        rows.append(f"({first + number}, {', '.join(values)})")
     names = [f"b{place}" for place in range(2 * width)]
+    arrays = [_array(place, table.key[place % width]) for place in range(2 * width)] + ([more] if more else [])
+    given = [*names, *(["more"] if more else [])]
     low = [exp.column(name, table="v") for name in names[:width]]
     high = [exp.column(name, table="v") for name in names[width:]]
-    inner = exp.select(*(one.copy() for one in counted)).from_(_table(table))
-    inner = inner.where(_compare(table, exp.GTE, low), _compare(table, exp.LT, high), *_filter(table))
+    asked = inner.from_(_table(table)).where(_compare(table, exp.GTE, low), _compare(table, exp.LT, high))
+    asked = asked.where(*_filter(table))
     return (
-        f"SELECT v.n, x.rows, x.total FROM (VALUES {', '.join(rows)}) AS v(n, {', '.join(names)}), "
-        f"LATERAL ({inner.sql(_DIALECT)}) AS x"
+        f"SELECT v.n, x.* FROM unnest({', '.join(arrays)}) WITH ORDINALITY AS v({', '.join(given)}, n), "
+        f"LATERAL ({asked.sql(_DIALECT)}) AS x"
     )
+
+
+@lru_cache(maxsize=512)
+def narrow_ranges(table: SideTable, seed: int, sha: bool) -> str:
+    """Write the query that tells in which part of each range the digests differ.
+
+    Returns:
+        SQL whose rows are (range's number from 1, part, rows, sum of hashes); a row's part is told by its key's hash.
+    """
+    hashed = exp.alias_(row_hash(table, seed, sha), "h")
+    rows = over_ranges(table, exp.select(exp.alias_(_part(table, seed, sha), "part"), hashed))
+    return f"SELECT n, part, count(*), sum(h) FROM ({rows}) AS r GROUP BY n, part"
+
+
+@lru_cache(maxsize=512)
+def list_ranges(table: SideTable, seed: int, sha: bool) -> str:
+    """Write the query that lists key and hash of each row in one part of each range.
+
+    The part's number is one more array of parameters; -1 lists the whole range.
+    """
+    keys = [exp.alias_(text, f"k{place}") for place, text in enumerate(_key_texts(table))]
+    chosen = sqlglot.parse_one(f"v.more = -1 OR v.more = {_part(table, seed, sha).sql(_DIALECT)}", dialect=_DIALECT)
+    hashed = exp.alias_(row_hash(table, seed, sha), "h")
+    part = f"CAST(${2 * len(table.key) + 1} AS INT[])"
+    return over_ranges(table, exp.select(*keys, hashed).where(exp.Paren(this=chosen)), part)
+
+
+def _part(table: SideTable, seed: int, sha: bool) -> exp.Expr:
+    hashed = _hash(_key_texts(table), seed, sha)
+    return exp.cast(exp.Paren(this=exp.BitwiseAnd(this=exp.Paren(this=hashed), expression=_number(PARTS - 1))), "int")
 
 
 @lru_cache(maxsize=512)
@@ -116,41 +165,37 @@ def list_rows(table: SideTable, ends: Bounded, seed: int, sha: bool) -> str:
 
 
 @lru_cache(maxsize=512)
-def rows_by_key(table: SideTable, keys: int, seed: int, sha: bool) -> str:
-    """Write the query that reads rows by their keys, which are the parameters.
+def rows_by_key(table: SideTable, seed: int, sha: bool) -> str:
+    """Write the query that reads rows by their keys: one array of parameters for each column of the key.
 
     Returns:
-        SQL whose rows are (key's number, which version of the row it is, xmin, hash); none for a key without a row.
+        SQL whose rows are (key's number from 1, which version of the row it is, xmin, hash).
     """
     version = sqlglot.parse_one("CAST(tableoid AS text) || CAST(ctid AS text)", dialect=_DIALECT)
     xmin = exp.cast(exp.column("xmin"), "text")
     named = [("version", version), ("xmin", xmin), ("hash", row_hash(table, seed, sha))]
-    return _by_key(table, keys, [exp.alias_(value, name) for name, value in named])
+    return _by_key(table, [exp.alias_(value, name) for name, value in named])
 
 
 @lru_cache(maxsize=512)
-def column_hashes(table: SideTable, keys: int, seed: int, sha: bool) -> str:
+def column_hashes(table: SideTable, seed: int, sha: bool) -> str:
     """Write the query that reads the hash of every column by itself, of rows by their keys."""
     values = [
         exp.alias_(_hash([_value(column, sha)], seed, sha), f"c{number}")
         for number, column in enumerate(table.columns)
     ]
-    return _by_key(table, keys, values)
+    return _by_key(table, values)
 
 
-def _by_key(table: SideTable, keys: int, columns: Sequence[exp.Expr]) -> str:
-    width = len(table.key)
-    rows = []
-    for number in range(keys):
-        values = [_parameter_text(number * width + place, column) for place, column in enumerate(table.key)]
-        rows.append(f"({number}, {', '.join(values)})")
-    names = [f"k{place}" for place in range(width)]
+def _by_key(table: SideTable, columns: Sequence[exp.Expr]) -> str:
+    names = [f"k{place}" for place in range(len(table.key))]
+    arrays = [_array(place, column) for place, column in enumerate(table.key)]
     inner = exp.select(*columns).from_(_table(table))
     for name, column in zip(names, table.key, strict=True):
         inner = inner.where(exp.EQ(this=_parsed(column.expression), expression=exp.column(name, table="v")))
     inner = inner.where(*_filter(table))
     return (
-        f"SELECT v.n, x.* FROM (VALUES {', '.join(rows)}) AS v(n, {', '.join(names)}), "
+        f"SELECT v.n, x.* FROM unnest({', '.join(arrays)}) WITH ORDINALITY AS v({', '.join(names)}, n), "
         f"LATERAL ({inner.sql(_DIALECT)}) AS x"
     )
 
@@ -186,11 +231,20 @@ def _bucket(table: SideTable, mask: int, seed: int, sha: bool) -> exp.Expr:
     return exp.BitwiseAnd(this=exp.Paren(this=hashed), expression=_number(mask))
 
 
-def sample_keys(table: SideTable, percent: float, every: int) -> str:
-    """Write the query for every n-th key of a sample of the table's pages, in order."""
+def sample_keys(table: SideTable, every: int, *, percent: float = 100, pages: tuple[int, int] | None = None) -> str:
+    """Write the query for every n-th key of a sample of the table, in order.
+
+    Args:
+        percent: of pages taken at random.
+        pages: how many pages there are, and how far apart those lie of which the first rows are taken: the more even
+            way, for tables that are no partitioned ones.
+    """
     key = ", ".join(_parsed(column.expression).sql(_DIALECT) for column in table.key)
     texts = ", ".join(f"{text.sql(_DIALECT)} AS k{place}" for place, text in enumerate(_key_texts(table)))
     some = f" TABLESAMPLE SYSTEM ({percent:f})" if percent < 100 else ""
+    if pages is not None:
+        spread = f"generate_series(0, {pages[0] - 1}, {pages[1]}) AS p, generate_series(1, {PAGE_ROWS}) AS o"
+        some = f" WHERE ctid = ANY(ARRAY(SELECT CAST('(' || p || ',' || o || ')' AS tid) FROM {spread}))"
     names = ", ".join(f"k{place}" for place in range(len(table.key)))
     numbered = f"SELECT {texts}, row_number() OVER (ORDER BY {key}) AS n FROM {_table(table).sql(_DIALECT)}{some}"
     return f"SELECT {names} FROM ({numbered}) AS s WHERE n % {every} = 0 ORDER BY n"
@@ -215,23 +269,22 @@ def count_rows(table: SideTable, most: int) -> str:
 def _range(table: SideTable, ends: Bounded) -> list[exp.Expr]:
     conditions = []
     if ends[0]:
-        conditions.append(_from(table, 0))
+        conditions.append(_compare(table, exp.GTE, _parameters(table, 0)))
     if ends[1]:
-        conditions.append(_below(table, 1 if ends[0] else 0))
+        conditions.append(_compare(table, exp.LT, _parameters(table, len(table.key) if ends[0] else 0)))
     return conditions
 
 
-def _from(table: SideTable, bound: int) -> exp.Expr:
-    return _compare(table, exp.GTE, _bound(table, bound))
+def _parameters(table: SideTable, first: int) -> list[exp.Expr]:
+    """Write one bound as parameters from a place on."""
+    return [
+        sqlglot.parse_one(f"CAST(${first + place + 1} AS {_type(column.type)})", dialect=_DIALECT)
+        for place, column in enumerate(table.key)
+    ]
 
 
-def _below(table: SideTable, bound: int) -> exp.Expr:
-    return _compare(table, exp.LT, _bound(table, bound))
-
-
-def _bound(table: SideTable, number: int) -> list[exp.Expr]:
-    first = number * len(table.key)
-    return [_parameter(first + place, column) for place, column in enumerate(table.key)]
+def _array(place: int, column: KeyColumn) -> str:
+    return f"CAST(${place + 1} AS {_type(column.type)}[])"
 
 
 def _compare(table: SideTable, operator: type[exp.Binary], bound: Sequence[exp.Expr]) -> exp.Expr:
@@ -239,14 +292,6 @@ def _compare(table: SideTable, operator: type[exp.Binary], bound: Sequence[exp.E
     if len(key) == 1:
         return operator(this=key[0], expression=bound[0])
     return operator(this=exp.Tuple(expressions=key), expression=exp.Tuple(expressions=list(bound)))
-
-
-def _parameter(place: int, column: KeyColumn) -> exp.Expr:
-    return sqlglot.parse_one(_parameter_text(place, column), dialect=_DIALECT)
-
-
-def _parameter_text(place: int, column: KeyColumn) -> str:
-    return f"CAST(${place + 1} AS {_type(column.type)})"
 
 
 @lru_cache(maxsize=256)

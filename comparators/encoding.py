@@ -9,6 +9,8 @@ as neither its equality nor its cast to text knows them.
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from sqlglot import exp
+
 from comparators.tables import Form
 
 FAMILIES = {
@@ -17,6 +19,8 @@ FAMILIES = {
     "time": "time", "uuid": "uuid", "bytea": "bytea", "inet": "inet", "cidr": "cidr", "macaddr": "macaddr",
 }  # fmt: skip
 """Types whose own hash tells apart what their text tells apart; those of one family hash and order alike."""
+
+_SENT = {"int8": "int8send", "timestamp": "timestamp_send", "timestamptz": "timestamptz_send", "time": "time_send"}
 
 ORDERED = {name: name for name in FAMILIES if name not in ("cidr", "macaddr")} | {
     "name": "name", "numeric": "numeric", "float4": "float4", "float8": "float8",
@@ -38,8 +42,6 @@ class ColumnType:
     """Name of the element type of an array."""
     declared: str = ""
     """With modifiers; a domain as what is below it."""
-    collatable: bool = False
-    """Its text is compared by a collation, which must not decide what is equal."""
     printer: str | None = None
     """Output function, where a cast to text would call something else that somebody wrote."""
 
@@ -98,6 +100,23 @@ def _why_text(source: ColumnType, target: ColumnType) -> str:
     if not source.builtin:
         return f"what {source.full_name} calls equal is not known"
     return f"equal {source.name} need not be the same text"
+
+
+def native(value: exp.Expr, source: ColumnType, target: ColumnType) -> exp.Expr:
+    """Write what a type's own hash is taken of, so that it depends on every bit of the value and on nothing else.
+
+    PostgreSQL folds eight bytes to four before it hashes them, so that -1 and 4294967295 have one hash: these types
+    are hashed as the bytes that they are sent as. Texts are hashed whatever their collation calls equal.
+    """
+    family = source.family or ""
+    if family == "integer" and "int8" in (source.name, target.name):
+        value = exp.cast(value, "bigint")
+        family = "int8"
+    if family in _SENT:
+        return exp.Anonymous(this=_SENT[family], expressions=[value])
+    if family in ("text", "bpchar"):
+        return exp.Collate(this=value, expression=exp.to_identifier("C", quoted=True))
+    return value
 
 
 def bound_type(source: ColumnType, target: ColumnType) -> str | None:

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from comparators.encoding import ColumnType, native
 from comparators.vectors import BEYOND_ASCII, PRINTED, VECTORS
 from samplers.rows import Session, Text, fetch
 
 _SEEDS = (0, 0x5EED)
-_ALWAYS = frozenset({"bytea", "int8", "text"})
-"""What the rows of any table are hashed from."""
+_ALWAYS = frozenset({"bytea", "int4", "text"})
+"""What rows are hashed from, directly or as text or bytes."""
 _ROWS = (
-    ("int8", ("1", None, "2")), ("int8", (None,)), ("int8", ("2", "1")), ("text", ("", None)), ("text", (None, "")),
+    ("int4", ("1", None, "2")), ("int4", (None,)), ("int4", ("2", "1")), ("text", ("", None)), ("text", (None, "")),
 )  # fmt: skip
 _SERVER = (
     "SELECT pg_catalog.to_regprocedure('pg_catalog.hash_record_extended(record,bigint)') IS NOT NULL,"
@@ -59,36 +60,37 @@ def _agreement(hashed: Sequence[str], printed: Sequence[str], answers: Sequence[
     differing = [left is None or left != right for left, right in zip(*answers, strict=True)]
     odd = frozenset(name for name, differs in zip(hashed, differing[1:], strict=False) if differs)
     printing = frozenset(name for name, differs in zip(printed, differing[1 + len(hashed) :], strict=True) if differs)
-    unusable = differing[0] or not odd.isdisjoint(("bytea", "int8"))
+    unusable = differing[0] or not odd.isdisjoint(_ALWAYS)
     return Agreement(odd, printing, "the servers hash rows differently" if unusable else None)
 
 
 def vectors_query(hashed: Iterable[str], printed: Iterable[str], *, unicode: bool) -> str:
     """Write the query that gives, in one row, the hashes of whole rows, of each hashed type, and the printed texts."""
-    columns = [_array(_hash(_cast(kind, value) for value in row) for kind, row in _ROWS)]
+    columns = [_array(_hash(kind, row) for kind, row in _ROWS)]
     for name in hashed:
         more = BEYOND_ASCII if unicode and name in ("text", "varchar", "bpchar") else ()
-        columns.append(_array(_hash([_cast(name, value)]) for value in (*VECTORS[name], *more)))
+        columns.append(_array(_hash(name, [value]) for value in (*VECTORS[name], *more)))
     for name in printed:
         columns.append(_array([exp.cast(_cast(name, value), "text")] for value in PRINTED[name]))
     return exp.select(*columns).sql(dialect="postgres")
 
 
-def _array(items: Iterable[list[exp.Expression]]) -> exp.Expression:
+def _array(items: Iterable[list[exp.Expr]]) -> exp.Expr:
     return exp.Array(expressions=[one for some in items for one in some])
 
 
-def _hash(values: Iterable[exp.Expression]) -> list[exp.Expression]:
-    row = exp.Anonymous(this="ROW", expressions=list(values))
-    return [
-        exp.Anonymous(this="hash_record_extended", expressions=[row.copy(), exp.Literal.number(seed)])
-        for seed in _SEEDS
-    ]
+def _hash(kind: str, values: Iterable[str | None]) -> list[exp.Expr]:
+    """Hash a row of one type as the row audit does, by each seed."""
+    own = ColumnType(kind)
+    row = exp.Anonymous(this="ROW", expressions=[native(_cast(kind, value), own, own) for value in values])
+    return [_hash_by(row, exp.Literal.number(seed)) for seed in _SEEDS]
 
 
-def _cast(name: str, value: str | None) -> exp.Expression:
+def _hash_by(row: exp.Expr, seed: exp.Expr) -> exp.Expr:
+    whole = exp.Anonymous(this="hash_record_extended", expressions=[row.copy(), seed])
+    return exp.Anonymous(this="hashfloat8extended", expressions=[exp.cast(whole, "float8"), seed.copy()])
+
+
+def _cast(name: str, value: str | None) -> exp.Expr:
     literal = exp.Null() if value is None else exp.Literal.string(value)
-    cast = exp.Cast(this=literal, to=exp.DataType.build(name, dialect="postgres", udt=True))
-    if name in ("text", "varchar", "bpchar"):
-        return exp.Collate(this=cast, expression=exp.to_identifier("C", quoted=True))
-    return cast
+    return exp.Cast(this=literal, to=exp.DataType.build(name, dialect="postgres", udt=True))

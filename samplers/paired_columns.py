@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp, parse_one
 
-from comparators.encoding import ColumnType, form_of
+from comparators.encoding import ColumnType, form_of, native
 from comparators.tables import DigestColumn, Form
 from samplers.halves import Half
 from samplers.handshake import Agreement
@@ -84,19 +84,17 @@ def _digest_column(half: Half, column: SharedColumn, agreement: Agreement) -> Di
     return DigestColumn(column.name, _expression(half, column, form).sql(dialect="postgres"), form, why)
 
 
-def _expression(half: Half, column: SharedColumn, form: Form) -> exp.Expression:
+def _expression(half: Half, column: SharedColumn, form: Form) -> exp.Expr:
     mapped = half.mapped(column.name)
     kind = column.source if half.side == "source" else column.target
-    value: exp.Expression = exp.column(exp.to_identifier(half.own(column.name), quoted=True))
+    value: exp.Expr = exp.column(exp.to_identifier(half.own(column.name), quoted=True))
     if mapped is not None:
         value = exp.Paren(this=parse_one(mapped, dialect="postgres"))
     if column.bytes_alone:
         return exp.cast(value, "int4", dialect="postgres")
     if kind.printer:
         return exp.Anonymous(this="textin", expressions=[exp.Anonymous(this=kind.printer, expressions=[value])])
-    if kind.collatable and form is Form.NATIVE:
-        value = exp.Collate(this=value, expression=exp.to_identifier("C", quoted=True))
-    return value
+    return native(value, column.source, column.target) if form is Form.NATIVE else value
 
 
 def shape_notes(shared: Collection[SharedColumn], agreement: Agreement) -> Iterator[str]:

@@ -86,7 +86,7 @@ def _obstacle(left: Order, right: Order, column: SharedColumn, one_encoding: boo
 
 
 def _column(name: str, order: Order, kind: str) -> KeyColumn:
-    expression: exp.Expression = exp.column(exp.to_identifier(order.name, quoted=True))
+    expression: exp.Expr = exp.column(exp.to_identifier(order.name, quoted=True))
     if not order.own and order.collation is not None:
         expression = exp.Collate(this=expression, expression=maybe_parse(order.collation, dialect="postgres"))
     return KeyColumn(name, expression.sql(dialect="postgres"), kind)

@@ -1,6 +1,7 @@
 """Values of PostgreSQL's types as literals, with those near which digests of others went wrong."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -59,8 +60,12 @@ POINTS = st.tuples(FINITE, FINITE).map(lambda p: f"({p[0]},{p[1]})")
 
 def array(items: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     """Write arrays with NULLs, some of them counted from another first index."""
-    lists = st.lists(st.none() | items, max_size=3).map(lambda found: "{" + ",".join(map(_quoted, found)) + "}")
+    lists = st.lists(st.none() | items, max_size=3).map(array_literal)
     return st.one_of(lists, items.map(lambda one: "[0:0]={" + _quoted(one) + "}"))
+
+
+def array_literal(items: Iterable[str | None]) -> str:
+    return "{" + ",".join(map(_quoted, items)) + "}"
 
 
 def composite(*fields: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -149,13 +154,22 @@ LITERALS: dict[str, st.SearchStrategy[str]] = {
 """By type, as it is declared."""
 
 NEAR: dict[str, list[tuple[str, str]]] = {
+    "int8": [("-1", "4294967295"), ("1", "4294967296"), ("-2147483648", "2147483648")],
+    "time": [("00:00:00.000001", "01:11:34.967296")],
     "numeric": [("1.1", "1.10"), ("0", "0.0"), ("NaN", "Infinity"), ("123456789012344", "123456789012345")],
     "float4": [("0", "-0"), ("NaN", "Infinity")],
     "float8": [("0", "-0"), ("0.3", "0.30000000000000004")],
     "text": [("", " "), ("a", "a "), ("a", "A"), ("é", "e\u0301")],
     "bytea": [(r"\x", r"\x00"), (r"\x61", r"\x6100")],
-    "timestamp": [("2026-03-29 01:30", "2026-03-29 01:30:00.000001"), ("infinity", "-infinity")],
-    "timestamptz": [("2026-03-29 01:30+00", "2026-03-29 01:30+01")],
+    "timestamp": [
+        ("2000-01-01 00:00:00.000001", "2000-01-01 01:11:34.967296"),
+        ("2026-03-29 01:30", "2026-03-29 01:30:00.000001"),
+        ("infinity", "-infinity"),
+    ],
+    "timestamptz": [
+        ("2000-01-01 00:00:00.000001+00", "2000-01-01 01:11:34.967296+00"),
+        ("2026-03-29 01:30+00", "2026-03-29 01:30+01"),
+    ],
     "timetz": [("12:00+00", "13:00+01")],
     "interval": [("1 day", "24 hours"), ("1 mon", "30 days")],
     "json": [('{"a":1,"b":2}', '{"b":2,"a":1}'), ('{"a":1}', '{"a":2,"a":1}'), ("[1,2]", "[1, 2]")],

@@ -1,5 +1,6 @@
 """A value digests alike wherever it is stored, and any other value of its type differently, for every type."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auditor.servers import PostgresServer
-from comparators.digest_sql import list_rows
+from comparators.digest_sql import list_rows, segments_digest
 from comparators.tables import SideTable, Skipped, TablePair
 from samplers.connections import connect
 from samplers.pairing import Wanted, pair_tables
 from samplers.rows import fetch
 from tests.helpers import Pair
-from tests.literals import LITERALS, NEAR, TYPES_SQL
+from tests.literals import LITERALS, NEAR, TYPES_SQL, array_literal
 
 SEED = 11
 Row = tuple[str | None, ...]
@@ -25,19 +26,37 @@ quickly = settings(
 
 
 class Side:
-    """A table of one row on one side."""
+    """A table of one row on one side, or of many."""
 
     def __init__(self, session: psycopg.Connection[Any], table: SideTable, kinds: tuple[str, ...]) -> None:
+        items = ", ".join(f"CAST(${number + 1} AS text[])" for number in range(len(kinds)))
+        casts = ", ".join(f"CAST(c{number} AS {kind})" for number, kind in enumerate(kinds))
         sets = ", ".join(f"c{number} = CAST(${number + 1} AS {kind})" for number, kind in enumerate(kinds))
         columns = ", ".join(f"c{number}" for number in range(len(kinds)))
         self._session = session
         self._update = f'UPDATE public."{table.name}" SET {sets} RETURNING {columns}'
+        self._name = f'public."{table.name}"'
+        self._insert = (
+            f"INSERT INTO {self._name} SELECT {casts} FROM unnest({items}) AS r ({columns}) RETURNING {columns}"
+        )
+        self._totals = segments_digest(table, 0, (False, False), SEED, False)
         self._digests = [list_rows(table, (False, False), SEED, sha) for sha in (False, True)]
 
     def put(self, *literals: str | None) -> tuple[str | None, ...]:
         """Store values and give them as replication would send them."""
         (row,) = fetch(self._session, self._update, [None if text is None else text.encode() for text in literals])
         return tuple(None if text is None else text.decode() for text in row)
+
+    def fill(self, rows: list[Row]) -> list[Row]:
+        """Store rows in place of all others, and give them as replication would send them."""
+        fetch(self._session, f"DELETE FROM {self._name}")
+        columns = [array_literal(column).encode() for column in zip(*rows, strict=True)]
+        found = fetch(self._session, self._insert, columns)
+        return [tuple(None if text is None else text.decode() for text in row) for row in found]
+
+    def total(self) -> tuple[bytes | None, ...]:
+        """Count the rows and sum their hashes."""
+        return fetch(self._session, self._totals)[0]
 
     def digests(self) -> list[bytes | None]:
         """Digest the row by the servers' own hash and by SHA-256."""
@@ -58,7 +77,7 @@ def sides(postgres_source: PostgresServer, postgres_target: PostgresServer) -> I
     with Pair(postgres_source, postgres_target) as pair:
         pair.source.execute("CREATE TYPE earlier AS ENUM ('bad', 'good')")
         pair.execute(TYPES_SQL)
-        kinds = {kind: (kind,) for kind in LITERALS} | ROWS
+        kinds = {kind: (kind,) for kind in LITERALS} | ROWS | {"many": ROWS["strict"]}
         names = {kind: f"public.t{number}" for number, kind in enumerate(kinds)}
         for kind, name in names.items():
             columns = ", ".join(f"c{number} {one}" for number, one in enumerate(kinds[kind]))
@@ -141,3 +160,43 @@ def test_rows_are_told_apart_by_where_each_value_stands(sides: dict[str, tuple[S
 )
 def test_rows_that_other_encodings_blur_are_told_apart(sides: dict[str, tuple[Side, Side]], one: Row, other: Row):
     hold(sides["texts"], ROWS["texts"], one, other)
+
+
+@quickly
+@given(st.data())
+def test_tables_digest_alike_only_with_the_same_rows(sides: dict[str, tuple[Side, Side]], data: st.DataObject):
+    source, target = sides["many"]
+    row = st.tuples(*(st.none() | LITERALS[kind] for kind in ROWS["strict"]))
+    rows = data.draw(st.lists(row, min_size=1, max_size=6))
+    first = source.fill(rows)
+    total = source.total()
+    target.fill(data.draw(st.permutations(first)))
+    assert total == target.total()
+    second = target.fill(data.draw(st.lists(st.sampled_from(first) | row, min_size=1, max_size=6)))
+    assert (Counter(first) == Counter(second)) == (total == target.total()), (first, second)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [("1", "{}", "good", "b"), ("2", "{}", "good", "a")],  # values exchanged between rows
+        [("1", "{}", "good", "a"), ("1", "{}", "good", "a")],  # one row for another
+        [("2", "{}", "good", "a"), ("3", "{}", "good", "b")],  # the same shift in every row
+        [("1", "{}", "good", "a")],
+        [("1", "{}", "good", "a"), ("2", "{}", "good", "b"), ("2", "{}", "good", "b")],
+        [("1", "{}", "good", "a"), ("2", "{}", "good", "b"), (None, None, None, None)],
+    ],
+)
+def test_rows_do_not_cancel_each_other(sides: dict[str, tuple[Side, Side]], others: list[Row]):
+    source, target = sides["many"]
+    source.fill([("1", "{}", "good", "a"), ("2", "{}", "good", "b")])
+    target.fill(others)
+    assert source.total() != target.total()
+
+
+def test_an_equal_shift_of_an_even_number_of_rows_is_seen(sides: dict[str, tuple[Side, Side]]):
+    source, target = sides["moments"]
+    days = [f"2026-03-{day} 10:00:00+00" for day in (1, 2, 3, 4)]
+    source.fill([(day, None, None) for day in days])
+    target.fill([(day.replace("10:00", "11:00"), None, None) for day in days])
+    assert source.total() != target.total()
