@@ -4,6 +4,7 @@ A row is equal once it was seen equal, different only after rounds that agree wh
 it never stood still. `samplers.settle` does the same for the transaction audit, which holds texts instead of digests.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from comparators.digest_sql import column_hashes, rows_by_key
-from comparators.segments import Key
+from comparators.segments import Key, arrays
 from comparators.tables import SideTable, TablePair
 from samplers.passage import Passing
 from samplers.question import ask
@@ -85,11 +86,14 @@ class Looks:
             SideUnavailable, StatementCancelled: nothing is known of the rest.
         """
         rows = open_rows = [Settled(key) for key in keys]
-        rounds, pause = 0, FIRST_PAUSE
-        deadline = time.monotonic() + self.settle_seconds * (1 if self.passage.anchored else 2)
-        while open_rows and (rounds <= ROUNDS or time.monotonic() < deadline):
+        rounds, pause, deadline, last = 0, FIRST_PAUSE, math.inf, False
+        while open_rows and not last:
+            # the last look comes after the deadline: rows that stood still while we were held up are not hot
+            last = rounds >= ROUNDS and time.monotonic() >= deadline
             open_rows = [row for batch in batches(open_rows) for row in self._round(batch)]
             rounds += 1
+            if rounds == 1:
+                deadline = time.monotonic() + self.settle_seconds * (1 if self.passage.anchored else 2)
             if open_rows and not self.passage.anchored:
                 time.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE, max(self.settle_seconds / 2, FIRST_PAUSE))
@@ -131,11 +135,11 @@ class Looks:
                 row.found = Found.DIFFERENT
 
     def _read(self, session: Session, table: SideTable, keys: Sequence[Key]) -> dict[int, Versions]:
-        statement = rows_by_key(table, len(keys), self.seed, self.pair.sha)
+        statement = rows_by_key(table, self.seed, self.pair.sha)
         found: dict[int, Versions] = {}
-        for number, place, xmin, digest in ask(session, statement, [text for key in keys for text in key]):
-            rows = (*found.get(int(number or 0), ()), Version(place, xmin, digest))
-            found[int(number or 0)] = tuple(sorted(rows))
+        for number, place, xmin, digest in ask(session, statement, arrays(keys)):
+            rows = (*found.get(int(number or 0) - 1, ()), Version(place, xmin, digest))
+            found[int(number or 0) - 1] = tuple(sorted(rows))
         return found
 
     def _name_columns(self, rows: Sequence[Settled]) -> None:
@@ -151,10 +155,8 @@ class Looks:
             row.columns = tuple(name for name, a, b in zip(names, left, right, strict=False) if a != b)
 
     def _columns(self, session: Session, table: SideTable, keys: Sequence[Key]) -> Mapping[int, tuple[Text, ...]]:
-        statement = column_hashes(table, len(keys), self.seed, self.pair.sha)
-        return {
-            int(row[0] or 0): row[1:] for row in ask(session, statement, [text for key in keys for text in key])
-        }
+        statement = column_hashes(table, self.seed, self.pair.sha)
+        return {int(row[0] or 0) - 1: row[1:] for row in ask(session, statement, arrays(keys))}
 
 
 def _tell_once(rows: Iterable[Settled]) -> None:
