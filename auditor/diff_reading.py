@@ -8,12 +8,15 @@ from auditor.diff_report import TableResult
 from auditor.diff_sides import Followed, Sides
 from comparators.errors import AuditorError, Retryable
 from comparators.segments import Plan
-from comparators.tables import TablePair
+from comparators.tables import Mode, TablePair
+from samplers.connections import STATEMENT_SECONDS
 from samplers.table_sweep import Step, SweepOptions, TableSweep, make_plan
 
 ATTEMPTS = 5
 """Times that the same rows are tried before they are left unverified."""
 RETRY_SECONDS = 1.0
+WHOLE_SECONDS = 600.0
+"""What a statement may take that reads a whole table, as there is no key to cut it by."""
 
 
 class Reading:
@@ -48,6 +51,7 @@ class Reading:
             known = result.position
             try:
                 self._sides.reopen()
+                self._sides.limit(WHOLE_SECONDS if pair.mode is Mode.BUCKETS else STATEMENT_SECONDS)
                 plan = plan or make_plan(self._sides.source, pair, self._options)
                 self._follow_steps(pair, plan, result)
             except Retryable:
@@ -71,6 +75,7 @@ class Reading:
                 result.add(step)
             self._show.advance(pair.name, result.rows, result.position / plan.segments)
             if self._too_late(step):
+                sides.close()  # with what is still being asked
                 return
         result.finished = True
 

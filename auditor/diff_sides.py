@@ -13,13 +13,11 @@ from samplers.anchors import Anchors
 from samplers.catalog import Subscription, TableShape, server_facts, subscriptions
 from samplers.connections import connect
 from samplers.passage import NoPassage, Passage, Passing
-from samplers.rows import Session
+from samplers.rows import Session, fetch
 from samplers.slots import PLUGIN, inspect_slots
 
 NAME = "auditor diff"
 PAUSE_SECONDS = 0.05
-STATEMENT_SECONDS = 600.0
-"""A table that has no key to cut it by is read by one statement."""
 
 
 class Sides:
@@ -34,7 +32,11 @@ class Sides:
         """Why a side could not be reached when that was last tried."""
 
     def __enter__(self) -> Self:
-        self.reopen()
+        try:
+            self.reopen()
+        except AuditorError:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -65,10 +67,18 @@ class Sides:
 
     def _connected(self, side: str) -> Session:
         try:
-            return connect(self._dsns[side], application_name=NAME, statement_seconds=STATEMENT_SECONDS)
+            session = connect(self._dsns[side], application_name=NAME)
         except AuditorError as error:
             self.gone = f"{side}: {error}"
             raise of_side(side, error) from None
+        with suppress(AuditorError):  # it is for our own death only, and not every platform can
+            fetch(session, "SET client_connection_check_interval = 1000")
+        return session
+
+    def limit(self, seconds: float) -> None:
+        """Let a statement take so long."""
+        for session in (self.source, self.target):
+            fetch(session, f"SET statement_timeout = {int(seconds * 1000)}")
 
     def close(self) -> None:
         """Close all sessions."""
