@@ -38,9 +38,10 @@ def supervise(settings: Settings, config: Path | None, run_for: float | None, op
     Returns:
         0 when it was stopped, 3 when the time was over before the gate was ready.
     Raises:
-        SettingInvalid: another one runs on the same state folder, or a secret cannot be read.
+        SettingInvalid: another one runs on the same state folder, or a secret or a file cannot be read.
     """
     settings.check_secrets()
+    _check_files(settings)
     with ExitStack() as stack:
         stack.enter_context(held(settings.open_state_dir() / "run.lock", "`auditor run`"))
         records = stack.enter_context(RecordsWriter(settings))
@@ -50,6 +51,16 @@ def supervise(settings: Settings, config: Path | None, run_for: float | None, op
         specs = specs_of(settings, config_path(config).absolute(), options)
         Supervisor(specs, records.report).run(run_for)
         return NOT_KNOWN if run_for is not None and not ready.reached else 0
+
+
+def _check_files(settings: Settings) -> None:
+    """Read the files that the configuration names, so that a wrong one is told at the start."""
+    if settings.mapping or settings.accepted_differences:
+        from auditor.accepted_differences import load_accepted
+        from auditor.mapping_file import load_mapping
+
+        load_mapping(settings.mapping)
+        load_accepted(settings.accepted_differences)
 
 
 def specs_of(settings: Settings, config: Path, options: Sequence[str] = ()) -> tuple[ChildSpec, ...]:

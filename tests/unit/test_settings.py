@@ -11,8 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.accepted_differences import load_accepted
 from auditor.commands.config import example
 from auditor.evidence_key import evidence_key
+from auditor.mapping_file import load_mapping
 from auditor.schema import SCHEMA
 from auditor.settings import (
     EvidenceSettings,
@@ -21,10 +23,12 @@ from auditor.settings import (
     NudgeSettings,
     SecretRef,
     Settings,
+    SideSettings,
     TableScope,
     load,
     problems,
 )
+from auditor.supervisor import supervise
 from comparators.errors import SettingInvalid
 from orchestrator.conditions import CONDITIONS
 
@@ -415,4 +419,22 @@ def test_every_key_is_in_the_reference_with_its_default():
 
 @pytest.mark.parametrize("block", re.findall(r"(?s)```yaml\n(.*?)```", (DOCS / "configuration.md").read_text()))
 def test_the_reference_shows_valid_files(written, block):
-    assert load(written(block)).migration == "orders"
+    file = written(block)
+    if block.startswith("tables:"):
+        assert load_mapping(file).target_of("public.orders") == "sales.purchases"
+    elif block.startswith("accepted:"):
+        assert [entry.owner for entry in load_accepted(file)] == ["ann", "ann", "bob"]
+    else:
+        assert load(file).migration == "orders"
+
+
+@pytest.mark.parametrize("key", ["mapping", "accepted_differences"])
+def test_a_file_that_the_configuration_names_is_checked_before_anything_starts(written, tmp_path, key):
+    (tmp_path / "other.yaml").write_text("{}")
+    settings = load(written(f"{SMALLEST}\n{key}: other.yaml\n"))
+    assert getattr(settings, key) == tmp_path / "other.yaml"
+    with pytest.raises(SettingInvalid, match=r"other\.yaml: "):
+        supervise(
+            dataclasses.replace(settings, source=SideSettings("host=a"), target=SideSettings("host=b")), None, None
+        )
+    assert not settings.state_dir.exists()
