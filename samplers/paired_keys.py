@@ -46,10 +46,13 @@ def shared_key(
 
 
 def _plain(source: Half, target: Half, key: UniqueKey, columns: Mapping[str, SharedColumn]) -> bool:
-    """Say whether a key's columns are compared as they are: unique on each side, their texts are then unique too."""
+    """Say whether a key's columns are compared as they are: unique on each side, their texts are then unique too.
+
+    Arrays are left out, as there are no arrays of arrays in which many keys could be asked for at once.
+    """
     return all(
         name in columns and source.mapped(name) is None and target.mapped(name) is None
-        and columns[name].source.printer is None and columns[name].target.printer is None
+        and all(k.printer is None and k.element is None for k in (columns[name].source, columns[name].target))
         for name in key.names
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auditor.servers import PostgresServer
-from comparators.digest_sql import list_rows, segments_digest
+from comparators.digest_sql import list_rows, whole_digest
 from comparators.tables import SideTable, Skipped, TablePair
 from samplers.connections import connect
 from samplers.pairing import Wanted, pair_tables
@@ -39,7 +39,7 @@ class Side:
         self._insert = (
             f"INSERT INTO {self._name} SELECT {casts} FROM unnest({items}) AS r ({columns}) RETURNING {columns}"
         )
-        self._totals = segments_digest(table, 0, (False, False), SEED, False)
+        self._totals = whole_digest(table, SEED, False)
         self._digests = [list_rows(table, (False, False), SEED, sha) for sha in (False, True)]
 
     def put(self, *literals: str | None) -> tuple[str | None, ...]:
