@@ -125,6 +125,13 @@ class Process:
         words = [sys.executable, "-m", "auditor", "sweeper", "-c", str(audit.file)]
         self._process = subprocess.Popen(words, stdout=self._log, stderr=self._log, cwd=ROOT)
 
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self.end(signal.SIGKILL)
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         self._process.send_signal(number)
         code = self._process.wait(20)
@@ -143,22 +150,23 @@ def killed_half_way(audit: Audit, table: str) -> dict[str, Any] | None:
         now = line_of(audit, table).get("now")
         return bool(now and 0 < now["segment"] < now["segments"])
 
-    process = Process(audit)
-    wait_for(under_way, 60, "the middle of a sweep")
-    process.end(signal.SIGKILL)
+    with Process(audit):  # which kills it
+        wait_for(under_way, 60, "the middle of a sweep")
     return line_of(audit, table)["now"] if under_way() else None  # it may have gone on before the signal came
 
 
 def test_a_sweep_that_was_killed_goes_on_at_the_segment_after_its_last_step(audit: Audit) -> None:
-    audit.pair.target.execute("UPDATE shop.orders SET note = 'z' WHERE id IN (40, 19040)")
+    more = "SELECT i, '2026-01-01', i / 7.0, 'n' || i FROM generate_series(20001, 120000) i"
+    audit.pair.source.execute(f"INSERT INTO shop.orders {more}")
+    audit.pair.catch_up()
+    audit.pair.target.execute("UPDATE shop.orders SET note = 'z' WHERE id IN (40, 119040)")
     configure(audit, chunk_seconds=0.001, every_seconds=0, pause_seconds=0)
     broken = wait_for(lambda: killed_half_way(audit, "shop.orders"), 120, "a sweep that was broken off")
     assert broken is not None
     killed_at = time.time()
-    process = Process(audit)
-    line = wait_for(lambda: completed(audit, "shop.orders", broken["sweep"]), 60, "the end of that sweep")
-    process.end()
-    assert (20000, 19998, 2) == (line["rows"], line["verified"], line["different"])
+    with Process(audit):
+        line = wait_for(lambda: completed(audit, "shop.orders", broken["sweep"]), 60, "the end of that sweep")
+    assert (120000, 119998, 2) == (line["rows"], line["verified"], line["different"])
     assert broken["at"] == line["at"] < killed_at
     (found,) = [one for one in audit.findings() if one.state == "confirmed"]
     assert 2 == found.count
@@ -180,18 +188,18 @@ def test_a_busy_source_is_left_alone_and_a_limit_is_changed_while_the_sweeper_ru
     configure(audit, max_load={"active-sessions": 0})
     busy = audit.pair.source.connect()
     busy.pgconn.send_query(b"SELECT pg_sleep(600)")
-    process = Process(audit)
-    state = wait_for(lambda: paused(audit), 60, "the sweeper to wait")
-    assert re.fullmatch(r"active-sessions is [1-9]\d*, the limit is 0", state["paused_because"])
-    assert {0} == {line_of(audit, table)["sweep"] for table in ("shop.orders", "shop.log")}
-    said = audit.command("sweep", "--max-load", "active-sessions=1000").stdout
-    assert "the running sweeper keeps to these limits from now on\n" == said
-    wait_for(lambda: line_of(audit, "shop.orders")["sweep"], 60, "the first sweep")
-    assert 1000 == audit.records()["sweeper"]["limits"]["active-sessions"]
-    refused = audit.command("sweep", "--once", expect=2)
-    assert "is running already" in refused.stderr
-    assert 0 == process.end()
-    busy.close()
+    with Process(audit) as process:
+        state = wait_for(lambda: paused(audit), 60, "the sweeper to wait")
+        assert re.fullmatch(r"active-sessions is [1-9]\d*, the limit is 0", state["paused_because"])
+        assert {0} == {line_of(audit, table)["sweep"] for table in ("shop.orders", "shop.log")}
+        said = audit.command("sweep", "--max-load", "active-sessions=1000").stdout
+        assert "the running sweeper keeps to these limits from now on\n" == said
+        wait_for(lambda: line_of(audit, "shop.orders")["sweep"], 60, "the first sweep")
+        assert 1000 == audit.records()["sweeper"]["limits"]["active-sessions"]
+        refused = audit.command("sweep", "--once", expect=2)
+        assert "is running already" in refused.stderr
+        assert 0 == process.end()
+        busy.close()
 
 
 def paused(audit: Audit) -> dict[str, Any] | None:
