@@ -94,9 +94,9 @@ class Drilled:
             self.reason = LATE
 
     def leave(self, rows: int, reason: str) -> None:
-        """Count rows of which nothing is known."""
+        """Count rows of which nothing is known; where the source has none, the target may have some."""
         self.rows += rows
-        self.unverified += rows
+        self.unverified += max(rows, 1)
         self.reason = reason
 
 

@@ -338,7 +338,7 @@ class TableSweep:
         held.equal_rows = self._drill.buckets(self._anchors.newest, max(self._pair.rows, 0), held.found)
         step = _summed(held)
         if self._passage.anchored and through is None:
-            step = replace(step, verified=0, unverified=step.unverified + step.verified, reason=STILL_OPEN)
+            step = replace(step, verified=0, unverified=max(step.unverified + step.verified, 1), reason=STILL_OPEN)
         return self._told(step)
 
 
