@@ -69,18 +69,26 @@ def limits_of(given: list[str]) -> dict[str, float | None]:
     return limits
 
 
-def verdict_of(lines: Mapping[str, Mapping[str, Any]], swept: frozenset[str], findings: list[Finding]) -> str:
+def verdict_of(
+    lines: Mapping[str, Mapping[str, Any]], swept: frozenset[str], findings: list[Finding], now: float
+) -> str:
     """Conclude from what is recorded of some tables: only rows that were all proved, now, are equal.
 
     Args:
         lines: table to its coverage as recorded.
         swept: tables of which a sweep was completed.
         findings: of these tables.
+        now: unix seconds; until then a skipped table may be accepted, which says nothing of the others.
     """
     if any(finding.state is State.CONFIRMED for finding in findings):
         return "different"
-    proved = lines and all(_proved(line, swept, findings) for line in lines.values())
-    return "equal" if proved else "unknown"
+    judged = [line for line in lines.values() if not _absence_accepted(line, now)]
+    return "equal" if judged and all(_proved(line, swept, findings) for line in judged) else "unknown"
+
+
+def _absence_accepted(line: Mapping[str, Any], now: float) -> bool:
+    accepted = line.get("accepted")
+    return line["state"] == "skipped" and accepted is not None and now < accepted["until"]
 
 
 def _proved(line: Mapping[str, Any], swept: frozenset[str], findings: list[Finding]) -> bool:
@@ -146,7 +154,7 @@ def _conclude(settings: Settings, swept: tuple[frozenset[str], frozenset[str]], 
         records = over_coverage({key: value for key, value in store.changes().items() if value}, entries)
     lines = {name: records[f"coverage/{name}"] for name in sorted(tables) if f"coverage/{name}" in records}
     found = [one for one in lay_over(read_findings(records, now)[0], entries, now) if _shown(one, tables)]
-    verdict = verdict_of(lines, done, found)
+    verdict = verdict_of(lines, done, found, now)
     documents = [finding_json(one, show_keys=keys_shown(settings, wanted=False)) for one in found]
     if as_json:
         print(json.dumps({"tables": list(lines.values()), "findings": documents, "verdict": verdict}))

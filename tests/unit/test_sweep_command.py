@@ -19,7 +19,7 @@ ORDERS = "public.orders"
 
 
 def verdict(line: dict[str, Any], *findings: Any, swept: bool = True) -> str:
-    return verdict_of({ORDERS: line}, frozenset({ORDERS} if swept else ()), list(findings))
+    return verdict_of({ORDERS: line}, frozenset({ORDERS} if swept else ()), list(findings), NOW)
 
 
 def finding(state: str = "confirmed", count: int = 1, accepted: bool = False) -> Any:
@@ -53,7 +53,7 @@ def test_whatever_was_not_proved_is_not_equal(changes):
 
 def test_a_table_that_this_sweep_did_not_finish_is_not_known_and_neither_is_nothing_at_all():
     assert "unknown" == verdict(covered(ORDERS), swept=False)
-    assert "unknown" == verdict_of({}, frozenset(), [])
+    assert "unknown" == verdict_of({}, frozenset(), [], NOW)
 
 
 def test_a_confirmed_row_is_different_and_an_accepted_one_is_not():
@@ -90,10 +90,18 @@ def test_the_ledger_is_shown_with_its_age_and_what_is_under_way():
 
 def test_a_skip_that_somebody_took_is_shown_with_their_name():
     line = Coverage(ORDERS, 1).skipped("no right to SELECT").record()
-    accepted = {"owner": "ann", "reason": "a scratch table", "until": NOW}
-    assert "no right to SELECT; accepted by ann: a scratch table" in coverage_table(
-        [line | {"accepted": accepted}], NOW
-    )
+    taken = line | {"accepted": {"owner": "ann", "reason": "a scratch table", "until": NOW + 60}}
+    assert "no right to SELECT; accepted by ann: a scratch table" in coverage_table([taken], NOW)
+    assert "no right to SELECT; the acceptance by ann has ended" in coverage_table([taken], NOW + 61)
+
+
+def test_a_skip_that_somebody_took_leaves_the_verdict_to_the_other_tables_until_it_ends():
+    skipped = Coverage("public.scratch", 1).skipped("no right to SELECT").record()
+    taken = skipped | {"accepted": {"owner": "ann", "reason": "a scratch table", "until": NOW + 60}}
+    lines = {ORDERS: covered(ORDERS), "public.scratch": taken}
+    assert "equal" == verdict_of(lines, frozenset({ORDERS}), [], NOW)
+    assert "unknown" == verdict_of(lines, frozenset({ORDERS}), [], NOW + 61)
+    assert "unknown" == verdict_of({"public.scratch": taken}, frozenset(), [], NOW)
 
 
 def test_coverage_prints_the_records_and_creates_nothing(tmp_path, capsys):
