@@ -75,19 +75,15 @@ def segments_digest(table: SideTable, inner: bool, ends: Bounded, seed: int, sha
     Args:
         inner: segments with both bounds take part; their bounds are the first parameters, as `over_ranges` says.
         ends: whether the first and the last segment have an end of their own. One that has not adds a parameter for
-            each column of the key: the bound below which the first lies, then that from which the last does. A table
-            that is one segment has neither.
+            each column of the key: the bound below which the first lies, then that from which the last does.
     Returns:
         SQL whose rows are (segment's number, rows, sum of hashes): 0 the first without a lower bound, then those with
         both, then `LAST`.
     """
-    total = _call("coalesce", exp.Sum(this=row_hash(table, seed, sha)), _number(0))
-    counted = [exp.alias_(exp.Count(this=exp.Star()), "rows"), exp.alias_(total, "total")]
+    counted = _counted(table, seed, sha)
     width = len(table.key)
     place = 2 * width if inner else 0
     pieces = []
-    if not inner and ends == (False, False):
-        return _single(table, counted, 0, [])
     if inner:
         pieces.append(over_ranges(table, exp.select(*(one.copy() for one in counted))))
     if not ends[0]:
@@ -96,6 +92,17 @@ def segments_digest(table: SideTable, inner: bool, ends: Bounded, seed: int, sha
     if not ends[1]:
         pieces.append(_single(table, counted, LAST, [_compare(table, exp.GTE, _parameters(table, place))]))
     return " UNION ALL ".join(pieces)
+
+
+@lru_cache(maxsize=512)
+def whole_digest(table: SideTable, seed: int, sha: bool) -> str:
+    """Write the query for count and digest of a table that is one segment."""
+    return _single(table, _counted(table, seed, sha), 0, [])
+
+
+def _counted(table: SideTable, seed: int, sha: bool) -> list[exp.Expr]:
+    total = _call("coalesce", exp.Sum(this=row_hash(table, seed, sha)), _number(0))
+    return [exp.alias_(exp.Count(this=exp.Star()), "rows"), exp.alias_(total, "total")]
 
 
 def _single(table: SideTable, counted: Sequence[exp.Expr], number: int, where: list[exp.Expr]) -> str:
@@ -111,7 +118,7 @@ def over_ranges(table: SideTable, inner: exp.Select, more: str = "") -> str:
 
     Args:
         inner: what is asked of each range.
-        more: another array that belongs to the ranges, of type int, as `v.more`.
+        more: another array that belongs to the ranges, of type bigint, as `v.more`.
     """
     width = len(table.key)
     names = [f"b{place}" for place in range(2 * width)]
@@ -141,14 +148,14 @@ def narrow_ranges(table: SideTable, seed: int, sha: bool) -> str:
 
 @lru_cache(maxsize=512)
 def list_ranges(table: SideTable, seed: int, sha: bool) -> str:
-    """Write the query that lists key and hash of each row in one part of each range.
+    """Write the query that lists key and hash of each row in some parts of each range.
 
-    The part's number is one more array of parameters; -1 lists the whole range.
+    The last array of parameters names the parts, each by its bit.
     """
     keys = [exp.alias_(text, f"k{place}") for place, text in enumerate(_key_texts(table))]
-    chosen = sqlglot.parse_one(f"v.more = -1 OR v.more = {_part(table, seed, sha).sql(_DIALECT)}", dialect=_DIALECT)
+    chosen = sqlglot.parse_one(f"(v.more >> {_part(table, seed, sha).sql(_DIALECT)}) & 1 = 1", dialect=_DIALECT)
     hashed = exp.alias_(row_hash(table, seed, sha), "h")
-    part = f"CAST(${2 * len(table.key) + 1} AS INT[])"
+    part = f"CAST(${2 * len(table.key) + 1} AS BIGINT[])"
     return over_ranges(table, exp.select(*keys, hashed).where(exp.Paren(this=chosen)), part)
 
 

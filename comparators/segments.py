@@ -41,9 +41,9 @@ class Plan:
         high = self.bounds[past_last - 1] if past_last < self.segments else None
         return Range(low, high)
 
-    def inside(self, first: int, past_last: int) -> tuple[Key, ...]:
-        """Give every bound that a digest of neighbouring segments needs, the outer ones included where there are."""
-        return self.bounds[max(first - 1, 0) : past_last]
+    def ranges(self, first: int, past_last: int) -> list[Range]:
+        """Give what each of neighbouring segments covers."""
+        return [self.range(number) for number in range(first, past_last)]
 
     def to_json(self) -> list[list[str | None]]:
         """Describe the plan; it holds values of keys."""
@@ -73,3 +73,21 @@ class Pace:
     def too_slow(self) -> None:
         """Learn from a statement that was cancelled."""
         self.segments = max(self.segments // 4, 1)
+
+
+def arrays(keys: Sequence[Key]) -> list[bytes | None]:
+    """Write keys as PostgreSQL's arrays, one for each column."""
+    return [_array([key[place] for key in keys]) for place in range(len(keys[0]))]
+
+
+def _array(texts: Sequence[bytes | None]) -> bytes:
+    return b"{" + b",".join(b"NULL" if text is None else _quoted(text) for text in texts) + b"}"
+
+
+def _quoted(text: bytes) -> bytes:
+    return b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+
+def bound_arrays(ranges: Sequence[Range]) -> list[bytes | None]:
+    """Write the bounds of ranges that have both as arrays: lower ones by column, then upper ones."""
+    return [*arrays([one.low or () for one in ranges]), *arrays([one.high or () for one in ranges])]

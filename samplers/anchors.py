@@ -31,7 +31,6 @@ class Anchors:
 
     def __init__(self) -> None:
         self._kept: deque[Anchor] = deque()
-        self.newest = 0
 
     def drop(self, session: Session) -> int | None:
         """Read a position, and give the one that any snapshot taken from now on holds in full.
@@ -43,7 +42,6 @@ class Anchors:
         writers = frozenset(int(row[0] or 0) for row in ask(session, _WRITERS))
         snapshot = (ask(session, _SNAPSHOT)[0][0] or b"").decode()
         self._kept.append(Anchor(position, writers))
-        self.newest = position
         return self._proved(snapshot)
 
     def _proved(self, snapshot: str) -> int | None:

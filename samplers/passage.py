@@ -19,6 +19,8 @@ class Passing(Protocol):
 
     anchored: bool
     """Positions mean something here: what is equal is equal through one."""
+    asks: Session | None
+    """A session with the source that is free while it digests; `None` where no position is asked for."""
 
     def passed(self, position: int) -> bool:
         """Say whether the target has applied a source position, as far as can be seen now."""
@@ -41,6 +43,7 @@ class Passage:
             origin: name of the subscription's replication origin on the target.
             slot: of the subscription on the source: it moves past log that has nothing for the target.
         """
+        self.asks: Session | None = source
         self._source, self._target, self._origin, self._slot = source, target, origin.encode(), slot
         self._known = 0
         self._asked = 0.0
@@ -88,6 +91,7 @@ class NoPassage:
     """For two servers between which no progress can be read: rows are read again until they agree or stand still."""
 
     anchored = False
+    asks: Session | None = None
 
     def passed(self, position: int) -> bool:
         """Let every position pass."""

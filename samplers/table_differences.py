@@ -2,11 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from comparators.digest_sql import buckets_digest, key_after, list_buckets, list_rows
-from comparators.segments import Key, Range
+from comparators.digest_sql import buckets_digest, key_after, list_buckets, list_ranges, list_rows, narrow_ranges
+from comparators.segments import Key, Range, bound_arrays
 from comparators.tables import SideTable, TablePair
 from samplers.anchors import flush_position
 from samplers.passage import Passing
@@ -20,8 +21,8 @@ BUCKET_ROWS = 2000
 MOST_BUCKETS = 4096
 PART_ROWS = 50_000
 """A range of more rows is listed in parts."""
-GROUP = 25
-"""Ranges that are listed before the target is waited for."""
+GROUP = 250
+"""Ranges that are looked at in one statement."""
 LATE = "the target did not apply what the source shows within the time allowed"
 
 
@@ -45,6 +46,14 @@ class RowDifference:
     xmin: str | None = None
     """Transaction that wrote the source's row, or where there is none the target's."""
     count: int = 1
+
+
+class Place(NamedTuple):
+    """A range whose digests do not agree."""
+
+    range: Range
+    rows: int
+    """On the side that has more."""
 
 
 @dataclass(slots=True)
@@ -113,74 +122,116 @@ class Drill:
 
     # --- ranges -------------------------------------------------------------------------------------------------
 
-    def suspects(self, ranges: Sequence[Range], found: Drilled) -> list[Key]:
+    def suspects(self, ranges: Sequence[Place], found: Drilled) -> list[Key]:
         """List the keys whose rows do not agree in some ranges; the target is waited for once for many of them."""
+        small = [place for place in ranges if place.rows <= PART_ROWS]
+        inner = [place.range for place in small if place.range.ends == (True, True)]
         keys: list[Key] = []
-        for group in self._groups(ranges):
-            here = [self._list(self._source, self._pair.source, part) for part in group]
-            if not self._passage.wait(self._flushed(), self._wait):
-                found.leave(sum(map(len, here)), LATE)
-                continue
-            for part, ours in zip(group, here, strict=True):
-                theirs = self._list(self._target, self._pair.target, part)
-                found.rows += len(ours)
-                keys += [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
+        for first in range(0, len(inner), GROUP):
+            keys += self._narrowed(inner[first : first + GROUP], found)
+        for place in small:
+            if place.range.ends != (True, True):
+                keys += self._listed(place.range, found)
+        for place in ranges:
+            if place.rows > PART_ROWS:
+                for part in self._parts(place.range):
+                    keys += self._listed(part, found)
         return keys
 
-    def _groups(self, ranges: Sequence[Range]) -> Iterator[list[Range]]:
-        """Give ranges to list together; one that is too large goes in parts, each by itself."""
-        group: list[Range] = []
-        for whole in ranges:
-            rest = whole
-            while (middle := self._part(rest)) is not None:
-                yield [Range(rest.low, middle)]
-                rest = Range(middle, rest.high)
-            group.append(rest)
-            if len(group) == GROUP:
-                yield group
-                group = []
-        if group:
-            yield group
+    def _parts(self, whole: Range) -> Iterator[Range]:
+        """Cut a range so that neither side has too many rows in a part."""
+        while (middle := self._part(whole)) is not None:
+            yield Range(whole.low, middle)
+            whole = Range(middle, whole.high)
+        yield whole
 
     def _part(self, whole: Range) -> Key | None:
-        """Find a key up to which neither side has too many rows; `None` when the whole may be listed."""
         for session, table in ((self._source, self._pair.source), (self._target, self._pair.target)):
             row = ask(session, key_after(table, whole.ends, PART_ROWS), whole.parameters)
             if row:
                 return row[0]
         return None
 
+    def _narrowed(self, ranges: Sequence[Range], found: Drilled) -> list[Key]:
+        """Have both servers tell in which part of each range they differ, and list only that."""
+        seed, sha, bounds = self._seed, self._pair.sha, bound_arrays(ranges)
+        told = self._both(lambda table: narrow_ranges(table, seed, sha), bounds)
+        if told is None:
+            return self._left(ranges, found)
+        here, there = ({row[:2]: row[2:] for row in rows} for rows in told)
+        rows = sum(int(counts[0] or 0) for counts in here.values())
+        unequal = [key for key in here.keys() | there.keys() if here.get(key) != there.get(key)]
+        found.rows += rows
+        if not unequal:
+            return []
+        parts: dict[int, int] = {}
+        for number, part in unequal:
+            parts[int(number or 0) - 1] = parts.get(int(number or 0) - 1, 0) | 1 << int(part or 0)
+        chosen = bound_arrays([ranges[number] for number in parts])
+        listed = self._both(lambda table: list_ranges(table, seed, sha), [*chosen, _bits(parts.values())])
+        if listed is None:
+            found.rows -= rows
+            return self._left(ranges, found)
+        return _unequal(*([row[1:] for row in side] for side in listed))
+
+    def _listed(self, part: Range, found: Drilled) -> list[Key]:
+        """List every row of a range."""
+        statements = lambda table: list_rows(table, part.ends, self._seed, self._pair.sha)  # noqa: E731
+        listed = self._both(statements, part.parameters)
+        if listed is None:
+            return self._left([part], found)
+        found.rows += len(listed[0])
+        return _unequal(*listed)
+
+    def _left(self, ranges: Sequence[Range], found: Drilled) -> list[Key]:
+        """Leave ranges unverified, counting the source's rows."""
+        for part in ranges:
+            statement = list_rows(self._pair.source, part.ends, self._seed, self._pair.sha)
+            found.leave(len(ask(self._source, statement, part.parameters)), LATE)
+        return []
+
+    def _both(
+        self, statement: Callable[[SideTable], str], parameters: Sequence[Text]
+    ) -> tuple[list[tuple[Text, ...]], list[tuple[Text, ...]]] | None:
+        """Ask both servers at the same time, the target once it has applied what the source's log shows.
+
+        Returns:
+            Both answers; `None` when the target did not come so far in time.
+        """
+        position = flush_position(self._source) if self._passage.anchored else 0
+        if not self._passage.wait(position, self._wait):
+            return None
+        asked = Question(self._source, statement(self._pair.source), parameters)
+        try:
+            there = ask(self._target, statement(self._pair.target), parameters)
+        except BaseException:
+            asked.abandon()
+            raise
+        return asked.answer(), there
+
     def settle(self, keys: Iterable[Key]) -> dict[Key, Settled]:
         """Look at rows until each is equal, different, or was hot all the time."""
         return {row.key: row for row in self._looks.settle(sorted(keys, key=repr))}
-
-    def _list(self, session: Session, table: SideTable, part: Range) -> dict[Key, list[Text]]:
-        statement = list_rows(table, part.ends, self._seed, self._pair.sha)
-        return _by_key(ask(session, statement, part.parameters))
-
-    def _flushed(self) -> int:
-        """Read how far the source's log can have reached the target: enough for a first look."""
-        return flush_position(self._source) if self._passage.anchored else 0
 
     def _position(self) -> int:
         return insert_position(self._source) if self._passage.anchored else 0
 
     # --- buckets ------------------------------------------------------------------------------------------------
 
-    def buckets(self, position: int, estimate: int, found: Drilled) -> int:
+    def buckets(self, estimate: int, found: Drilled) -> int:
         """Compare a whole table by buckets.
 
         Args:
-            position: source position read before; the target is read once it has applied it.
             estimate: of the table's rows.
         Returns:
             Rows of the source in buckets that agree at once.
         """
         mask = _mask(estimate)
-        if not self._passage.wait(position, self._wait):
+        told = self._both(lambda table: buckets_digest(table, mask, self._seed, self._pair.sha), [])
+        if told is None:
             found.leave(estimate, LATE)
             return 0
-        here, there = self._both(mask)
+        here, there = (_buckets(rows) for rows in told)
         unequal = sorted(number for number in here.keys() | there.keys() if here.get(number) != there.get(number))
         equal_rows = sum(rows for number, (rows, _) in here.items() if number not in set(unequal))
         if unequal and self._pair.source.key:
@@ -189,24 +240,14 @@ class Drill:
             self._keyless_buckets(unequal, mask, found)
         return equal_rows
 
-    def _both(self, mask: int) -> tuple[_Digests, _Digests]:
-        """Have both servers digest the table at the same time."""
-        asked = Question(self._source, buckets_digest(self._pair.source, mask, self._seed, self._pair.sha))
-        try:
-            there = ask(self._target, buckets_digest(self._pair.target, mask, self._seed, self._pair.sha))
-        except BaseException:
-            asked.abandon()
-            raise
-        return _buckets(asked.answer()), _buckets(there)
-
     def _keyed_buckets(self, unequal: list[int], mask: int, found: Drilled) -> None:
-        here = _by_key(self._list_buckets(self._source, self._pair.source, unequal, mask))
-        if not self._passage.wait(self._flushed(), self._wait):
-            found.leave(len(here), LATE)
+        listed = self._both(lambda table: list_buckets(table, unequal, mask, self._seed, self._pair.sha), [])
+        if listed is None:
+            rows = self._list_buckets(self._source, self._pair.source, unequal, mask)
+            found.leave(len(rows), LATE)
             return
-        there = _by_key(self._list_buckets(self._target, self._pair.target, unequal, mask))
-        found.rows += len(here)
-        for row in self.settle(key for key in here.keys() | there.keys() if here.get(key) != there.get(key)).values():
+        found.rows += len(listed[0])
+        for row in self.settle(_unequal(*listed)).values():
             found.count(row)
 
     def _list_buckets(
@@ -264,13 +305,15 @@ def _keyless_difference(digest: int, more: int, position: int) -> RowDifference:
     return RowDifference(kind, (str(digest).encode(),), (), here, there, position, count=abs(more))
 
 
-def _by_key(rows: list[tuple[Text, ...]]) -> dict[Key, list[Text]]:
-    found: dict[Key, list[Text]] = {}
-    for row in rows:
-        found.setdefault(row[:-1], []).append(row[-1])
-    for hashes in found.values():
-        hashes.sort(key=lambda one: one or b"")
-    return found
+def _unequal(here: Sequence[tuple[Text, ...]], there: Sequence[tuple[Text, ...]]) -> list[Key]:
+    """Compare listed rows: keys under which one side has a row, or a hash, that the other has not."""
+    ours, theirs = Counter(here), Counter(there)
+    return list({row[:-1]: None for row in [*(ours - theirs), *(theirs - ours)]})
+
+
+def _bits(masks: Iterable[int]) -> bytes:
+    """Write sets of 64 bits as an array of signed numbers."""
+    return b"{" + b",".join(b"%d" % (mask - (1 << 64) if mask >> 63 else mask) for mask in masks) + b"}"
 
 
 def _buckets(rows: list[tuple[Text, ...]]) -> _Digests:

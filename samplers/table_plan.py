@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from comparators.digest_sql import count_rows, sample_keys
+from comparators.digest_sql import PAGE_ROWS, count_rows, sample_keys
 from comparators.segments import Plan
 from comparators.tables import Mode, TablePair
 from samplers.question import ask
@@ -13,6 +13,10 @@ SAMPLED = 25
 """Keys sampled for each bound: pages hold neighbours, so fewer would leave the segments too uneven."""
 SMALL_ROWS = 200_000
 """A table up to this size is cut exactly."""
+MOST_COUNTED = 5_000_000
+"""Counting ends here where the catalog does not know; segments of such a table are merely larger."""
+_PAGES = """SELECT c.relkind, (pg_relation_size(c.oid) / current_setting('block_size')::bigint)::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +47,24 @@ def make_plan(source: Session, pair: TablePair, options: SweepOptions) -> Plan:
     if rows <= options.segment_rows * 2:
         return Plan()
     segment_rows = max(options.segment_rows, rows // MOST_SEGMENTS)
-    percent, every = 100.0, segment_rows
-    if rows > SMALL_ROWS:
+    statement = _sample(source, pair, rows, segment_rows) if rows > SMALL_ROWS else None
+    return Plan(tuple(ask(source, statement or sample_keys(pair.source, segment_rows))))
+
+
+def _sample(source: Session, pair: TablePair, rows: int, segment_rows: int) -> str:
+    """Choose how to sample: the first rows of evenly spaced pages, or random pages where a table has several files."""
+    kind, size = ask(source, _PAGES, [pair.source.schema.encode(), pair.source.name.encode()])[0]
+    pages = int(size or 0)
+    if kind == b"p" or pages == 0:
         percent = min(100.0 * SAMPLED / segment_rows, 100.0)
-        every = max(round(segment_rows * percent / 100), 1)
-    bounds = ask(source, sample_keys(pair.source, percent, every))
-    return Plan(tuple(bounds))
+        return sample_keys(pair.source, max(round(segment_rows * percent / 100), 1), percent=percent)
+    apart = max(segment_rows * pages // rows, 1)
+    sampled = (pages // apart) * min(PAGE_ROWS, max(rows // pages, 1))
+    return sample_keys(pair.source, max(sampled * segment_rows // rows, 1), pages=(pages, apart))
 
 
 def _rows(source: Session, pair: TablePair) -> int:
     """Estimate the rows; a table that was never analysed is counted as far as it matters."""
-    counted = int(ask(source, count_rows(pair.source, SMALL_ROWS + 1))[0][0] or 0)
-    return counted if counted <= SMALL_ROWS else max(pair.rows, counted)
+    if pair.rows > SMALL_ROWS:
+        return pair.rows
+    return int(ask(source, count_rows(pair.source, MOST_COUNTED))[0][0] or 0)

@@ -9,24 +9,23 @@ different, or known to be hot.
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
-from comparators.digest_sql import key_after, segments_digest
-from comparators.segments import Key, Pace, Plan, Range
+from comparators.digest_sql import key_after, segments_digest, whole_digest
+from comparators.segments import Key, Pace, Plan, Range, bound_arrays
 from comparators.tables import Mode, TablePair
-from samplers.anchors import Anchors
+from samplers.anchors import Anchors, flush_position
 from samplers.connections import StatementCancelled
 from samplers.passage import Passing
 from samplers.question import Question, ask, wait_any
 from samplers.rows import Session, Text
-from samplers.table_differences import LATE, Drill, Drilled, RowDifference
+from samplers.table_differences import LATE, Drill, Drilled, Place, RowDifference
 from samplers.table_plan import SweepOptions, make_plan
 
 __all__ = ["RowDifference", "Step", "SweepOptions", "TableSweep", "make_plan"]
 
-HELD_KEYS = 5000
-"""Rows that differ at first sight and wait for their second look; more of them are looked at at once."""
-HELD_SECONDS = 2.0
+HELD_PLACES = 500
+"""Segments that differ at first sight and wait for their second look; more of them are looked at at once."""
+HELD_SECONDS = 3.0
 """How long they wait at most, where positions tell at once what is late."""
 STILL_OPEN = "a transaction that was writing when the sweep began is still open on the source"
 SPEAK_SECONDS = 1.0
@@ -80,7 +79,7 @@ class _Held:
     started: Step
     equal_rows: int = 0
     found: Drilled = field(default_factory=Drilled)
-    keys: list[Key] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
 
 
 class TableSweep:
@@ -112,6 +111,8 @@ class TableSweep:
         self._whole_segments = list(range(plan.segments))
         """Which segment of the plan each of ours is of: one that takes too long as a whole is cut."""
         self._partial: Step | None = None
+        self._through: int | None = None
+        self._drop_anchor()
         self._drill = Drill(source, target, pair, passage, options.seed,
                             options.wait_seconds, options.settle_seconds)  # fmt: skip
         self.position = start
@@ -174,20 +175,29 @@ class TableSweep:
             waiting.late = True
 
     def _ask_source(self) -> None:
-        through = self._anchors.drop(self._source) if self._passage.anchored else None
+        position = flush_position(self._source) if self._passage.anchored else 0
         first = self._next
         past_last = min(first + self._pace.segments, self._plan.segments)
-        run = _Run(first, past_last, self._anchors.newest, through, time.time(), time.monotonic())
+        run = _Run(first, past_last, position, self._through, time.time(), time.monotonic())
         self._runs.append(run)
         self._next = past_last
         self._asking["source"] = (run, self._question(self._source, run))
+        self._drop_anchor()  # while the source digests: the next chunk need not wait for it
+
+    def _drop_anchor(self) -> None:
+        if self._passage.anchored and self._passage.asks is not None:
+            self._through = self._anchors.drop(self._passage.asks)
 
     def _question(self, session: Session, run: _Run) -> Question:
         table = self._pair.source if session is self._source else self._pair.target
-        bounds = self._plan.inside(run.first, run.past_last)
+        ranges = self._plan.ranges(run.first, run.past_last)
+        inner = [one for one in ranges if one.ends == (True, True)]
+        open_ends = [text for one in ranges if one.ends != (True, True) for text in one.parameters]
         ends = (run.first > 0, run.past_last < self._plan.segments)
-        statement = segments_digest(table, len(bounds), ends, self._options.seed, self._pair.sha)
-        return Question(session, statement, [text for key in bounds for text in key])
+        if not self._plan.bounds:
+            return Question(session, whole_digest(table, self._options.seed, self._pair.sha))
+        statement = segments_digest(table, bool(inner), ends, self._options.seed, self._pair.sha)
+        return Question(session, statement, [*(bound_arrays(inner) if inner else ()), *open_ends])
 
     def _take(self) -> None:
         for side, (run, question) in list(self._asking.items()):
@@ -269,24 +279,14 @@ class TableSweep:
         else:
             unequal = [n for n, (ours, theirs) in enumerate(zip(run.source, run.target, strict=True)) if ours != theirs]
             held.equal_rows = rows - sum(int(run.source[n][1] or 0) for n in unequal)
-            if unequal:
-                self._drain()
-                ranges = self._ranges(run)
-                held.keys = self._drill.suspects([ranges[n] for n in unequal], held.found)
+            ranges = self._plan.ranges(run.first, run.past_last)
+            counts = [max(int(one[1] or 0) for one in both) for both in zip(run.source, run.target, strict=True)]
+            held.places = [Place(ranges[n], counts[n]) for n in unequal]
         return held
-
-    def _ranges(self, run: _Run) -> list[Range]:
-        """Give the ranges that a chunk's digests are of."""
-        bounds: list[Key | None] = list(self._plan.inside(run.first, run.past_last))
-        if run.first == 0:
-            bounds.insert(0, None)
-        if run.past_last == self._plan.segments:
-            bounds.append(None)
-        return [Range(low, high) for low, high in pairwise(bounds)]
 
     def _hold(self, held: _Held) -> None:
         """Tell it at once, unless rows of it or of a chunk before it are to be looked at again."""
-        if not self._held and not held.keys:
+        if not self._held and not held.places:
             self._ready.append(_summed(held))
             return
         if not self._held:
@@ -296,13 +296,14 @@ class TableSweep:
     def _due(self) -> bool:
         waited = self._passage.anchored and time.monotonic() - self._held_since > HELD_SECONDS
         last = not self._runs and self._next >= self._plan.segments
-        return last or waited or sum(len(held.keys) for held in self._held) > HELD_KEYS
+        return last or waited or sum(len(held.places) for held in self._held) > HELD_PLACES
 
     def _look_again(self) -> None:
         self._drain()
-        settled = self._drill.settle(key for held in self._held for key in held.keys)
-        for held in self._held:
-            for key in held.keys:
+        keys = [self._drill.suspects(held.places, held.found) for held in self._held]
+        settled = self._drill.settle(key for some in keys for key in some)
+        for held, some in zip(self._held, keys, strict=True):
+            for key in some:
                 held.found.count(settled[key])
             self._ready.append(_summed(held))
         self._held.clear()
@@ -333,11 +334,10 @@ class TableSweep:
         if self.position:
             return None
         started_at = time.time()
-        through = self._anchors.drop(self._source) if self._passage.anchored else None
-        held = _Held(Step(0, 1, started_at=started_at, through=through))
-        held.equal_rows = self._drill.buckets(self._anchors.newest, max(self._pair.rows, 0), held.found)
+        held = _Held(Step(0, 1, started_at=started_at, through=self._through))
+        held.equal_rows = self._drill.buckets(max(self._pair.rows, 0), held.found)
         step = _summed(held)
-        if self._passage.anchored and through is None:
+        if self._passage.anchored and self._through is None:
             step = replace(step, verified=0, unverified=max(step.unverified + step.verified, 1), reason=STILL_OPEN)
         return self._told(step)
 

@@ -40,7 +40,7 @@ def sweep(pair: Pair, table: str = "public.t", options: SweepOptions = OPTIONS, 
     return Step(
         steps[0].first, steps[-1].past_last, *(sum(getattr(s, n) for s in steps) for n in
         ("rows", "verified", "different", "hot", "unverified")), min((s.through or 0) for s in steps),
-        reason=next((s.reason for s in steps if s.reason), None), differences=sum((s.differences for s in steps), ()),
+        reason=next((s.reason for s in steps if s.reason and s.past_last > s.first), None), differences=sum((s.differences for s in steps), ()),
     )  # fmt: skip
 
 
