@@ -202,7 +202,9 @@ def settle_counts(
     while (counts := read()) is not None:
         before, there, after = counts
         hashes = {*before, *there, *after} - equal
-        equal |= {one for one in hashes if there.get(one, 0) in (before.get(one, 0), after.get(one, 0))}
+        equal |= {one for one in hashes if before.get(one, 0) == there.get(one, 0) == after.get(one, 0)}
+        if rounds:
+            equal |= _moved(hashes - equal - agreeing.keys(), before, there, after)
         lacking = {
             one: after.get(one, 0) - there.get(one, 0)
             for one in hashes - equal if before.get(one, 0) == after.get(one, 0)
@@ -214,6 +216,18 @@ def settle_counts(
             # what was not seen alike often enough is not known, however long the looks took
             return settled, hashes - equal - settled.keys()
     return None
+
+
+def _moved(hashes: set[int], before: Counts, there: Counts, after: Counts) -> set[int]:
+    """Find the hashes by which rows came and went on the source while the target was as it was before or after.
+
+    A row that the target lacks changes its hash at each update, and none of them is there: so all of them together
+    must be as many as on the source.
+    """
+    ours, theirs, later = (sum(counts.get(one, 0) for one in hashes) for counts in (before, there, after))
+    if not min(ours, later) <= theirs <= max(ours, later):
+        return set()
+    return {one for one in hashes if there.get(one, 0) in (before.get(one, 0), after.get(one, 0))}
 
 
 def _agreeing(before: tuple[int, int] | None, more: int) -> int:
