@@ -34,6 +34,7 @@ replication: {publication: app_pub, subscription: app_sub}
 """
 COMMANDS = [
     "demo",
+    "diff",
     "config example",
     "config validate",
     "config schema",
