@@ -79,19 +79,32 @@ class Half:
 
     def _described(self, texts: Mapping[str, str]) -> dict[str, ColumnType]:
         """Let the server say what expressions give."""
-        query = exp.select(*(parse_one(text, dialect="postgres") for text in texts.values())).from_(self.table).limit(0)
-        try:
-            description = self.session.execute(query.sql(dialect="postgres").encode()).description or []
-        except Error as error:
-            if not (error.sqlstate or "").startswith("42") or error.sqlstate == "42501":
-                raise failure(error, f"{self.side}: {self.shape.full_name}") from error
-            raise SettingInvalid(
-                f"{self.rules.path}: the {self.side} refuses an expression: {error.diag.message_primary}",
-                hint="correct the mapping",
-            ) from error
-        oids = [column.type_code for column in description]
+        oids = self._understood(exp.select(*(parse_one(text, dialect="postgres") for text in texts.values())))
         known = types_of(self.session, set(oids))
         return {column: known[oid] for column, oid in zip(texts, oids, strict=True)}
+
+    def check_filter(self) -> None:
+        """Let the server read the mapping's filter of this side.
+
+        Raises:
+            SettingInvalid: it refuses it.
+        """
+        if condition := self.rules.where(self.side):
+            self._understood(exp.select("1").where(parse_one(condition, dialect="postgres")))
+
+    def _understood(self, query: exp.Select) -> list[int]:
+        """Ask for no row of the table, and give the types of what was asked for."""
+        try:
+            cursor = self.session.execute(query.from_(self.table).limit(0).sql(dialect="postgres").encode())
+        except Error as error:
+            state = error.sqlstate or ""
+            if state[:2] not in ("22", "42") or state == "42501":
+                raise failure(error, f"{self.side}: {self.shape.full_name}") from error
+            raise SettingInvalid(
+                f"{self.rules.path}: the {self.side} refuses it: {error.diag.message_primary}",
+                hint="correct the mapping",
+            ) from error
+        return [column.type_code for column in cursor.description or []]
 
 
 def look(session: Session, names: Iterable[str]) -> dict[str, tuple[TableShape, TableFacts]]:

@@ -96,6 +96,8 @@ class _Table:
 
 def _shared(wanted: Wanted, source: Half, target: Half) -> "_Table | Skipped":
     source.rules.check(source.facts.types, target.facts.types)
+    for half in (source, target):
+        half.check_filter()
     published = published_columns(source, wanted.columns)
     columns = {column.name: column for column in shared_columns(source, target, published)}
     if not columns:

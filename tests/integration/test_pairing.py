@@ -228,10 +228,13 @@ def test_a_key_that_the_mapping_changes_names_no_rows(pair: Pair):
     assert () == pair_of(pair, mapping=rules(cast={"id": {"source": "id % 2"}})).source.key
 
 
-def test_an_expression_that_the_server_refuses_is_the_settings_fault(pair: Pair):
+@pytest.mark.parametrize(
+    "rule", [{"cast": {"d": {"source": "d * 2"}}}, {"filter": {"source": "d = 'x'"}}, {"filter": {"source": "d + 1"}}]
+)
+def test_what_the_server_refuses_is_the_settings_fault(pair: Pair, rule: Any):
     pair.execute("CREATE TABLE t (id int PRIMARY KEY, d date)")
-    with pytest.raises(SettingInvalid, match=r"the source refuses an expression: .*"):
-        pair_of(pair, mapping=rules(cast={"d": {"source": "d * 2"}}))
+    with pytest.raises(SettingInvalid, match=r"mapping.yaml: tables.public.t: the source refuses it: "):
+        pair_of(pair, mapping=rules(**rule))
 
 
 def test_a_cast_to_text_that_somebody_wrote_hides_nothing(pair: Pair):
