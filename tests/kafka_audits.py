@@ -14,7 +14,8 @@ from auditor.settings import KafkaSettings, load
 from tests.audits import ROOT, Audit
 from tests.helpers import Pair
 
-PROCESSES = (("sampler", "--side", "source"), ("sampler", "--side", "target"), ("core",), ("gate", "serve"))
+SAMPLERS = tuple(("sampler", "--side", side) for side in ("source", "target"))
+PROCESSES = (*SAMPLERS, ("core",), ("sweeper",), ("gate", "serve"))
 STOP_SECONDS = 20
 
 
