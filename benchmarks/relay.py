@@ -49,6 +49,8 @@ class Relay:
         pumps = [asyncio.create_task(one) for one in work]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            return  # hung up: asyncio would complain of a handler that was cancelled
         finally:
             for pump in pumps:
                 pump.cancel()

@@ -7,7 +7,7 @@ the form in which the sweep digests it, with `max_parallel_workers_per_gather = 
 import argparse
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.overhead import source_cpu_seconds
@@ -42,11 +42,17 @@ class Took:
     """Of the whole process, as a user waits for it."""
     keys: frozenset[str] = frozenset()
     """Of the rows that it reported."""
+    counted: int = 0
+    """Rows that it only counted besides."""
     inside: float = 0.0
     """Of a sweep without the start of its interpreter."""
     peak_megabytes: float = 0.0
     rows: int = 0
+    unverified: int = 0
     server_cpu_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.seconds:8.2f} s {self.inside:8.2f} s inside {self.peak_megabytes:5.0f} MB"
 
 
 Tool = Callable[[], Took]
@@ -72,7 +78,7 @@ class Contest:
                     self.best.pop((state, name), None)
                     del left[name]
                     continue
-                log(f"{self._prefix}{state:10} {name:15} {took.seconds:9.2f} s {took.peak_megabytes:7.0f} MB")
+                log(f"{self._prefix + state:24} {name:15} {took}")
                 known = self.best.get((state, name), took)
                 self.best[state, name] = min(took, known, key=lambda one: one.inside or one.seconds)
         for name in left:
@@ -81,8 +87,7 @@ class Contest:
     def _turn(self, tool: Tool) -> Took:
         before = self._server_cpu()
         took = tool()
-        spent = self._server_cpu() - before
-        return Took(took.seconds, took.keys, took.inside, took.peak_megabytes, took.rows, spent)
+        return replace(took, server_cpu_seconds=self._server_cpu() - before)
 
     def _server_cpu(self) -> float:
         return sum(map(source_cpu_seconds, self._sides.both))
@@ -94,7 +99,7 @@ class Contest:
         if took.peak_megabytes:
             figures[f"{self._prefix}{state}_{name}_peak_mb"] = took.peak_megabytes
         if planted:
-            figures[f"{self._prefix}{state}_{name}_found_share"] = share(took.keys, planted)
+            figures[f"{self._prefix}{state}_{name}_found_share"] = share(took.keys, planted, took.counted)
         elif took.keys:
             figures[f"{self._prefix}{state}_{name}_false"] = len(took.keys)
 
@@ -106,7 +111,9 @@ class Contest:
 def ours(sides: Servers, table: str) -> Tool:
     def turn() -> Took:
         swept = sweep(sides, table)
-        return Took(swept.ran.seconds, swept.keys, swept.seconds, swept.ran.peak_megabytes, swept.rows)
+        counted = swept.different - len(swept.keys)
+        ran, unverified = swept.ran, swept.unverified + swept.hot
+        return Took(ran.seconds, swept.keys, counted, swept.seconds, ran.peak_megabytes, swept.rows, unverified)
 
     return turn
 
@@ -182,8 +189,9 @@ def judge_sweep(contest: Contest, report: Report) -> None:
     report.ratio("scattered_vs_clean", scattered.inside / clean.inside, 1.3, "lower")
     for state in ("scattered", "percent"):
         report.ratio(f"{state}_found_share", report.figures[f"{state}_sweep_found_share"], 1.0)
-    peak = max(took.peak_megabytes for (_, name), took in contest.best.items() if name == "sweep")
-    report.ratio("sweep_peak_megabytes", peak, MEGABYTES, "lower")
+    sweeps = [took for (_, name), took in contest.best.items() if name == "sweep"]
+    report.ratio("sweep_unverified_rows", max(took.unverified for took in sweeps), 0, "lower")
+    report.ratio("sweep_peak_megabytes", max(took.peak_megabytes for took in sweeps), MEGABYTES, "lower")
 
 
 def over(left: float | None, right: float | None) -> float | None:
@@ -200,7 +208,7 @@ def measure_comparator(args: argparse.Namespace, report: Report) -> None:
         peers = pg_comparator(sides)
         log(f"loading {args.rows} rows on two servers of PostgreSQL {COMPARATOR}")
         load(sides, ITEMS, args.rows)
-        replicate(sides)
+        replicate(sides, ITEMS)
         contest = Contest(report, sides, f"pg{COMPARATOR}_")
         tools = asked(sides, peers) | {"sweep": ours(sides, ITEMS.name)}
         contest.turns("clean", tools, args.repeats)
@@ -216,6 +224,7 @@ def measure_shapes(sides: Servers, args: argparse.Namespace, report: Report) -> 
     """Sweep tables of other shapes, each beside its own limit."""
     for shape in SHAPES:
         load(sides, shape, args.rows)
+        replicate(sides, shape)
         contest = Contest(report, sides, f"{shape.name}_")
         contest.turns("clean", {"limit": limit(sides, shape.name), "sweep": ours(sides, shape.name)}, args.repeats)
         bare, swept = contest.best["clean", "limit"], contest.best["clean", "sweep"]
@@ -232,6 +241,7 @@ def measure_traffic(
     """Sweep a table that is written to."""
     rows = BUSY.rows(args.rows)
     load(sides, BUSY, args.rows)
+    replicate(sides, BUSY)
     writer, planted = Writer(sides, folder, rows), plant(sides, rows)
     if "behind" in args.only:
         measure_behind(sides, writer, planted, peers, args.seconds, report)
@@ -248,10 +258,10 @@ def measure(args: argparse.Namespace, report: Report, folder: Path) -> None:
         except NotMeasured as reason:
             report.not_measured["reladiff"] = str(reason)
     with servers(SOURCE, TARGET) as sides:
-        replicate(sides)
         if not {"limit", "sweep", "copy", "reladiff"}.isdisjoint(args.only):
             log(f"loading {args.rows} rows on both sides")
             load(sides, ITEMS, args.rows)
+            replicate(sides, ITEMS)
             measure_items(sides, peers, args, report)
         if "shapes" in args.only:
             measure_shapes(sides, args, report)

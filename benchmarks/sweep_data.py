@@ -126,9 +126,10 @@ def load(sides: Servers, shape: Shape, whole: int) -> None:
     sides.at_once(lambda server: execute(server, *statements))
 
 
-def replicate(sides: Servers) -> None:
-    """Subscribe to everything without a copy: the rows are there."""
-    execute(sides.source, "CREATE PUBLICATION p FOR ALL TABLES")
+def replicate(sides: Servers, shape: Shape) -> None:
+    """Have changes of this table alone applied from now on, without a copy: its rows are there."""
+    execute(sides.target, "DROP SUBSCRIPTION IF EXISTS s")
+    execute(sides.source, "DROP PUBLICATION IF EXISTS p", f"CREATE PUBLICATION p FOR TABLE {shape.name}")
     execute(
         sides.target,
         f"CREATE SUBSCRIPTION s CONNECTION '{sides.source.dsn()}' PUBLICATION p WITH (copy_data = false)",

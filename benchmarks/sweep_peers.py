@@ -55,7 +55,7 @@ def reladiff(folder: Path) -> dict[str, Peer]:
 
     def compare(sides: Servers, table: str, options: Sequence[str] = ()) -> Answer:
         source, target = (_url(server) for server in sides.both)
-        command = [program, source, table, target, table, "-k", "id", *columns, *options]
+        command = [str(program), source, table, target, table, "-k", "id", *columns, *options]
         ran = _run("reladiff", command, {"COLUMNS": "100000"})  # it breaks lines at the width of the terminal
         return Answer(ran, frozenset(re.findall(r"^[+-] (\d+),", ran.output, re.MULTILINE)))
 
@@ -65,7 +65,7 @@ def reladiff(folder: Path) -> dict[str, Peer]:
 def _installed(folder: Path) -> Path:
     try:
         venv.create(folder, with_pip=True)
-        command = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", RELADIFF]
+        command = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", RELADIFF]
         subprocess.run(command, check=True, capture_output=True, text=True)
     except (subprocess.CalledProcessError, OSError) as error:
         raise NotMeasured(f"pip install {RELADIFF}: {getattr(error, 'stderr', None) or error}") from error
@@ -127,7 +127,7 @@ def copy(sides: Servers, table: str) -> float:
 
 def _hash_of_copy(server: PostgresServer, table: str) -> int:
     """Read in large blocks through psql: row by row, Python would be what is measured."""
-    command = [server.installation.program("psql"), "-X", "-q", "-c", f"COPY {table} TO STDOUT (FORMAT binary)"]
+    command = [str(server.installation.program("psql")), "-X", "-q", "-c", f"COPY {table} TO STDOUT (FORMAT binary)"]
     digest = xxhash.xxh3_64()
     with subprocess.Popen([*command, server.dsn()], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -164,7 +164,7 @@ def log(*words: object) -> None:
     print(*words, file=sys.stderr, flush=True)
 
 
-def share(found: Iterable[str], planted: set[str]) -> float:
-    """Give the part of the planted keys that was found, less what was found wrongly."""
+def share(found: Iterable[str], planted: set[str], counted: int = 0) -> float:
+    """Give the part of the planted keys that was found, or counted besides, less what was found wrongly."""
     found = set(found)
-    return (len(found & planted) - len(found - planted)) / len(planted)
+    return (len(found & planted) + counted - len(found - planted)) / len(planted)
