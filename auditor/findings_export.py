@@ -25,7 +25,7 @@ from auditor.status import read_records
 from comparators import repair_sql
 from comparators.acceptance import lay_over
 from comparators.errors import PoisonFrame, SettingInvalid
-from comparators.findings import Finding, merged_findings, open_findings, time_text
+from comparators.findings import Finding, Kind, merged_findings, open_findings, time_text
 from comparators.mapping import ColumnRules
 from comparators.mapping import Mapping as Rules
 from comparators.positions import Side
@@ -43,6 +43,7 @@ WAIT_SECONDS = 60.0
 """How long the target may take to apply what the source shows."""
 SETTLE_SECONDS = 10.0
 SEED_BITS = 63
+_NOT_ROWS = (Kind.SHAPE_DIFFERENT, Kind.ORDER_VIOLATED)
 
 
 @dataclass(slots=True)
@@ -93,16 +94,17 @@ def _gather(settings: Settings, chosen: Iterable[tuple[Finding, Mapping[str, Any
     """Unseal the keys of the findings."""
     sealer = Sealer(evidence_key(settings))
     for finding, record in chosen:
+        if finding.kind in _NOT_ROWS:
+            export.lacking.append(f"NOT HERE: {finding.id} in {finding.table}: no copy of rows repairs {finding.kind}")
+            continue
         try:
             keys = _keys(finding, record, sealer, export)
         except PoisonFrame as error:
             export.lacking.append(f"NOT HERE: {finding.id} in {finding.table}: {error}")
             continue
         if finding.count > len(keys):
-            export.lacking.append(
-                f"NOT HERE: {finding.count - len(keys)} of {finding.count} rows of {finding.id} in {finding.table}: "
-                "their keys are not listed"
-            )
+            missing = f"{finding.count - len(keys)} of {finding.count}"
+            export.lacking.append(f"NOT HERE: {missing} in {finding.table} ({finding.id}): their keys are not listed")
 
 
 def _keys(finding: Finding, record: Mapping[str, Any], sealer: Sealer, export: _Export) -> list[list[bytes | None]]:
