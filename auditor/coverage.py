@@ -143,13 +143,17 @@ class Coverage:
             notes=pair.notes,
         )  # fmt: skip
 
-    def waiting(self, reason: str | None) -> "Coverage":
-        """Take back a skip, or put the table off; what was proved stays."""
-        return replace(self, state="swept" if self.sweep and reason is None else "waiting", reason=reason)
+    def readable(self) -> "Coverage":
+        """Take back that the table cannot be read, or not yet."""
+        return self if self.state not in ("skipped", "waiting") else replace(self, state="waiting", reason=None)
 
-    def skipped(self, reason: str) -> "Coverage":
-        """Note that the table cannot be read: nothing about it holds any more."""
-        return Coverage(self.table, self.generation, "skipped", reason)
+    def unreadable(self, state: str, reason: str) -> "Coverage":
+        """Note that the table cannot be read, or not yet: nothing about it holds any more.
+
+        Args:
+            state: `skipped` or `waiting`.
+        """
+        return Coverage(self.table, self.generation, state, reason)
 
     def failed(self, reason: str) -> "Coverage":
         """Note that its sweep broke off; it goes on from the last step that was recorded."""

@@ -21,6 +21,8 @@ from comparators.tables import Skipped, TablePair
 
 RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0)
 """Pauses after failures of a table in a row."""
+NOT_WHOLE_SECONDS = 5.0
+"""A table with rows that could not be verified is swept again so soon: they keep the gate closed."""
 AREA = "coverage/"
 
 
@@ -210,14 +212,10 @@ class Ledger:
         line = found if found is not None and found.generation == generation else Coverage(name, generation)
         pair = tables.pairs.get(name)
         if isinstance(pair, Skipped):
-            return line.skipped(pair.reason)
+            return line.unreadable("skipped", pair.reason)
         if pair is None:
-            return line.waiting(tables.waiting[name])
-        if name in self._busy:
-            return line
-        if line.state in ("skipped", "waiting"):
-            line = line.waiting(None)
-        return line.described(pair)
+            return line.unreadable("waiting", tables.waiting[name])
+        return line if name in self._busy else line.readable().described(pair)
 
     def _due(self, name: str, pair: TablePair | Skipped, now: float) -> bool:
         if isinstance(pair, Skipped) or name in self._busy or now < self._retry_at.get(name, 0.0):
@@ -225,7 +223,7 @@ class Ledger:
         line = self._known.get(name)
         if name in self._urgent or line is None or line.now is not None or line.finished_at is None:
             return True
-        return now >= line.finished_at + self._every
+        return now >= line.finished_at + (self._every if line.last.whole else min(self._every, NOT_WHOLE_SECONDS))
 
     def _order(self, name: str) -> tuple[bool, bool, float, str]:
         """Order by who waits longest, behind those that somebody asks for and those that were broken off."""

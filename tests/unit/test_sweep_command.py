@@ -89,14 +89,14 @@ def test_the_ledger_is_shown_with_its_age_and_what_is_under_way():
 
 
 def test_a_skip_that_somebody_took_is_shown_with_their_name():
-    line = Coverage(ORDERS, 1).skipped("no right to SELECT").record()
+    line = Coverage(ORDERS, 1).unreadable("skipped", "no right to SELECT").record()
     taken = line | {"accepted": {"owner": "ann", "reason": "a scratch table", "until": NOW + 60}}
     assert "no right to SELECT; accepted by ann: a scratch table" in coverage_table([taken], NOW)
     assert "no right to SELECT; the acceptance by ann has ended" in coverage_table([taken], NOW + 61)
 
 
 def test_a_skip_that_somebody_took_leaves_the_verdict_to_the_other_tables_until_it_ends():
-    skipped = Coverage("public.scratch", 1).skipped("no right to SELECT").record()
+    skipped = Coverage("public.scratch", 1).unreadable("skipped", "no right to SELECT").record()
     taken = skipped | {"accepted": {"owner": "ann", "reason": "a scratch table", "until": NOW + 60}}
     lines = {ORDERS: covered(ORDERS), "public.scratch": taken}
     assert "equal" == verdict_of(lines, frozenset({ORDERS}), [], NOW)

@@ -100,6 +100,18 @@ def test_a_table_that_becomes_unreadable_loses_what_was_proved_of_it(settings, r
     assert ("skipped", 0, 0, None) == tuple(line(records, ORDERS)[name] for name in ("state", "sweep", "rows", "at"))
 
 
+def test_a_table_that_is_copied_anew_loses_what_was_proved_of_it(settings, records):
+    engine = engine_of(ORDERS)
+    sweep(settings, records, engine)
+    del engine.pairs[ORDERS]
+    engine.waiting[ORDERS] = "the initial copy is not finished"
+    sweep(settings, records, engine)
+    assert ("waiting", 0, None) == tuple(line(records, ORDERS)[name] for name in ("state", "sweep", "at"))
+    engine = engine_of(ORDERS)
+    sweep(settings, records, engine)
+    assert ("swept", 1, None) == tuple(line(records, ORDERS)[name] for name in ("state", "sweep", "reason"))
+
+
 @pytest.mark.parametrize("error", [SideUnavailable("gone"), Defect("odd"), ValueError("odd"), OSError("disk full")])
 def test_an_error_is_recorded_and_is_never_equal_and_the_other_tables_go_on(settings, records, error):
     engine = engine_of(ORDERS, LINES, steps={ORDERS: [FakeStep(), error]})
@@ -166,6 +178,19 @@ def test_after_a_death_the_sweep_goes_on_at_the_segment_after_the_last_recorded_
     assert (30, 26, 4) == tuple(line(records, ORDERS)[name] for name in ("rows", "verified", "different"))
     (finding,) = merged_findings(records.values)
     assert (4, 3) == (finding.count, len(finding.keys))
+
+
+def test_after_a_death_in_a_later_sweep_an_open_finding_counts_what_that_sweep_saw(settings):
+    one, two = (FakeStep(verified=9, different=1, differences=(FakeDifference(key=(key,)),)) for key in (b"1", b"2"))
+    engine = engine_of(ORDERS, steps={ORDERS: [one, two, FakeStep()]})
+    first = MemoryRecords({"baseline": BASELINE})
+    sweep(settings, first, engine)
+    engine.steps = {ORDERS: [FakeStep(), two, FakeStep()]}
+    records = died_at(settings, first.values, engine, 2)
+    assert 2 == merged_findings(records.values)[0].count
+    sweep(settings, records, engine)
+    (finding,) = merged_findings(records.values)
+    assert (1, 1, "confirmed") == (finding.count, len(finding.keys), finding.state)
 
 
 def test_without_its_plan_a_sweep_starts_anew_and_counts_nothing_twice(settings):
