@@ -381,6 +381,15 @@ def test_who_asks_for_a_finding_to_be_read_again_has_its_table_swept_next(settin
     assert [(ORDERS, 0)] == engine.started
 
 
+def test_a_table_with_rows_that_were_not_verified_is_swept_again_soon(settings, records, monkeypatch):
+    monkeypatch.setattr("auditor.sweep_ledger.NOT_WHOLE_SECONDS", 0.0)
+    slow = replace(settings, sweep=SweepSettings(pause_seconds=0, every_seconds=3600))
+    moving = FakeStep(verified=9, hot=1)
+    engine = engine_of(ORDERS, LINES, steps={ORDERS: [moving]})
+    sweep(slow, records, engine, until=lambda: records.values.get(f"coverage/{ORDERS}", {}).get("sweep", 0) >= 3)
+    assert line(records, LINES)["sweep"] == 1
+
+
 def test_the_oldest_table_is_swept_first_and_two_workers_share_them(settings, records):
     engine = engine_of(ORDERS, LINES, "shop.a")
     sweep(replace(settings, sweep=SweepSettings(workers=2, pause_seconds=0, every_seconds=0)), records, engine)
