@@ -7,8 +7,9 @@ WITH RECURSIVE below (type, base, typmod) AS (
 SELECT b.type::bigint AS type, t.typname::text AS name, n.nspname::text AS schema, t.typtype::text AS kind,
        e.typname::text AS element, format_type(t.oid, b.typmod) AS declared,
        -- a cast function that somebody wrote may leave out what the output function prints
-       CASE WHEN n.nspname <> 'pg_catalog' AND EXISTS (SELECT FROM pg_cast k WHERE k.castsource = t.oid
-                                                       AND k.casttarget = 'text'::regtype AND k.castmethod = 'f')
+       CASE WHEN EXISTS (SELECT FROM pg_cast k JOIN pg_proc f ON f.oid = k.castfunc
+                         WHERE k.castsource = t.oid AND k.casttarget = 'text'::regtype
+                           AND f.pronamespace <> 'pg_catalog'::regnamespace)
             THEN t.typoutput::regproc::text END AS printer
 FROM below b
 JOIN pg_type t ON t.oid = b.base AND t.typtype <> 'd'
