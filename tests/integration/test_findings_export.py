@@ -45,7 +45,7 @@ def audit(pair: Pair, tmp_path: Path) -> Iterator[Audit]:
             f"$$ BEGIN new.note := 'spoiled'; RETURN new; END $$; "
             f"CREATE TRIGGER spoil BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION shop.spoil()"
         )
-    made = Audit(pair, tmp_path, "shop")
+    made = Audit(pair, tmp_path, "shop", sweep={"every_seconds": 0.1, "pause_seconds": 0})
     made.command("prepare")
     yield made
     made.stop()
