@@ -14,9 +14,10 @@ from typing import NamedTuple
 from comparators.digest_sql import column_hashes, rows_by_key
 from comparators.segments import Key, arrays
 from comparators.tables import SideTable, TablePair
+from samplers.commits import logged, visible
 from samplers.passage import Passing
 from samplers.question import ask
-from samplers.rows import Session, Text, insert_position
+from samplers.rows import Session, Text
 
 BATCH = 500
 NAMED = 2000
@@ -33,6 +34,9 @@ class Found(StrEnum):
     DIFFERENT = "different"
     HOT = "hot"
     UNKNOWN = "unknown"
+    """The target did not come so far."""
+    UNSEEN = "unseen"
+    """A server has logged a commit that it does not show yet."""
 
 
 class Version(NamedTuple):
@@ -106,17 +110,25 @@ class Looks:
     def _round(self, rows: Sequence[Settled]) -> list[Settled]:
         keys = [row.key for row in rows]
         before = self._read(self.source, self.pair.source, keys)
-        position = insert_position(self.source) if self.passage.anchored else 0
+        position = logged(self.source) if self.passage.anchored else 0
         if not self.passage.wait(position, self.wait_seconds):
             for row in rows:
                 row.found = Found.UNKNOWN
             return []
+        # only a row that has differed already may now be called different
+        seen = not any(row.agreeing for row in rows) or self.commits_seen()
         there = self._read(self.target, self.pair.target, keys)
         after = self._read(self.source, self.pair.source, keys)
         for number, row in enumerate(rows):
             row.position = position
             self._judge(row, before.get(number, ()), there.get(number, ()), after.get(number, ()))
+            if row.found is Found.DIFFERENT and not seen:
+                row.found = Found.UNSEEN
         return [row for row in rows if row.found is Found.HOT]
+
+    def commits_seen(self) -> bool:
+        """Wait until both servers show what they have logged; false when they did not in time."""
+        return all(visible(session, self.settle_seconds) for session in (self.source, self.target))
 
     def _judge(self, row: Settled, before: Versions, there: Versions, after: Versions) -> None:
         unmoved = before == after == row.source and there == row.target and row.agreeing > 0

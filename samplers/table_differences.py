@@ -10,10 +10,11 @@ from comparators.digest_sql import buckets_digest, key_after, list_buckets, list
 from comparators.segments import Key, Range, bound_arrays
 from comparators.tables import SideTable, TablePair
 from samplers.anchors import flush_position
+from samplers.commits import logged
 from samplers.passage import Passing
 from samplers.question import Question, ask
 from samplers.row_settle import ROUNDS, Found, Looks, Settled, settle_counts
-from samplers.rows import Session, Text, insert_position
+from samplers.rows import Session, Text
 
 LISTED = 1000
 """Differences told one by one, of each kind and step; the rest is counted."""
@@ -24,6 +25,7 @@ PART_ROWS = 50_000
 GROUP = 250
 """Ranges that are looked at in one statement."""
 LATE = "the target did not apply what the source shows within the time allowed"
+UNSEEN = "a commit that is in a server's log could not be seen within the time allowed"
 
 
 _Digests = dict[int, tuple[int, Text]]
@@ -98,9 +100,9 @@ class Drilled:
         elif row.found is Found.HOT:
             self.hot += max(here, 1)
             self.reason = "rows changed faster than they could be looked at"
-        elif row.found is Found.UNKNOWN:
+        elif row.found in (Found.UNKNOWN, Found.UNSEEN):
             self.unverified += max(here, 1)
-            self.reason = LATE
+            self.reason = LATE if row.found is Found.UNKNOWN else UNSEEN
 
     def leave(self, rows: int, reason: str) -> None:
         """Count rows of which nothing is known; where the source has none, the target may have some."""
@@ -214,7 +216,7 @@ class Drill:
         return {row.key: row for row in self._looks.settle(sorted(keys, key=repr))}
 
     def _position(self) -> int:
-        return insert_position(self._source) if self._passage.anchored else 0
+        return logged(self._source) if self._passage.anchored else 0
 
     # --- buckets ------------------------------------------------------------------------------------------------
 
@@ -258,12 +260,14 @@ class Drill:
     def _keyless_buckets(self, unequal: list[int], mask: int, found: Drilled) -> None:
         """Compare rows that nothing names by how many have the same hash."""
         last: dict[str, Mapping[int, int]] = {}
+        why = LATE
 
         def counts(session: Session, table: SideTable) -> dict[int, int]:
             rows = self._list_buckets(session, table, unequal, mask)
             return {int(digest or 0): int(count or 0) for digest, count in rows}
 
         def read() -> tuple[Mapping[int, int], Mapping[int, int], Mapping[int, int]] | None:
+            nonlocal why
             before = counts(self._source, self._pair.source)
             last["source"] = before
             last["position"] = {0: self._position()}
@@ -271,13 +275,16 @@ class Drill:
                 time.sleep(self._settle_seconds / ROUNDS)  # only time tells what is late from what is lost
             if not self._passage.wait(last["position"][0], self._wait):
                 return None
+            if not self._looks.commits_seen():
+                why = UNSEEN
+                return None
             there = counts(self._target, self._pair.target)
             last["source"] = counts(self._source, self._pair.source)
             return before, there, last["source"]
 
         settled = settle_counts(read, time.monotonic() + self._settle_seconds)
         if settled is None:
-            found.leave(sum(last["source"].values()), LATE)
+            found.leave(sum(last["source"].values()), why)
             return
         lacking, moving = settled
         found.rows += sum(last["source"].values())

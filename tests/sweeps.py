@@ -8,6 +8,7 @@ from typing import Any
 
 from comparators.mapping import NO_MAPPING, Mapping
 from comparators.tables import TablePair
+from samplers.anchors import Anchors
 from samplers.connections import connect
 from samplers.pairing import Wanted, pair_tables
 from samplers.passage import NoPassage, Passage, Passing
@@ -42,22 +43,23 @@ class Sessions:
         return Passage(self.source_asks, self.target_asks, f"pg_{oid}", self.pair.subscription)
 
     def sweep(
-        self, table: TablePair | str = "public.t", passage: Passing | None = None, options: SweepOptions = QUICK
-    ) -> TableSweep:
+        self, table: TablePair | str = "public.t", passage: Passing | None = None, options: SweepOptions = QUICK,
+        anchors: Anchors | None = None,
+    ) -> TableSweep:  # fmt: skip
         paired = self.paired(table) if isinstance(table, str) else table
         plan = make_plan(self.source, paired, options)
-        return TableSweep(self.source, self.target, paired, plan, passage or NoPassage(), options)
+        return TableSweep(self.source, self.target, paired, plan, passage or NoPassage(), options, anchors=anchors)
 
     def swept(
         self, table: TablePair | str = "public.t", passage: Passing | None = None, options: SweepOptions = QUICK,
-        between: Callable[[], object] | None = None,
+        anchors: Anchors | None = None, between: Callable[[], object] | None = None,
     ) -> Step:  # fmt: skip
         """Sweep a table to its end and add everything up.
 
         Args:
             between: is called once, after the first segments were told.
         """
-        sweep, steps = self.sweep(table, passage, options), list[Step]()
+        sweep, steps = self.sweep(table, passage, options, anchors), list[Step]()
         while (step := sweep.step()) is not None:
             steps.append(step)
             if between is not None and step.past_last:
@@ -70,7 +72,9 @@ def total(steps: list[Step]) -> Step:
     """Add up steps, which must tell each segment once and in order."""
     assert 0 == steps[0].first
     assert all(before.past_last == after.first for before, after in pairwise(steps))
-    sums: dict[str, Any] = {name: sum((getattr(s, name) for s in steps[1:]), getattr(steps[0], name)) for name in SUMMED}
+    sums: dict[str, Any] = {
+        name: sum((getattr(s, name) for s in steps[1:]), getattr(steps[0], name)) for name in SUMMED
+    }
     through = min((s.through or 0) for s in steps if s.past_last > s.first)
     reason = next((s.reason for s in steps if s.reason and s.unverified + s.hot), None)
     return replace(steps[0], past_last=steps[-1].past_last, through=through, reason=reason, **sums)

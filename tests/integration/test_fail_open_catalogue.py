@@ -90,9 +90,7 @@ def test_one_error_on_both_sides_is_not_agreement(sides: Sessions) -> None:
             sides.swept(replace(paired, mode=mode))
 
 
-def test_one_error_on_both_sides_is_not_known_to_the_command(
-    sides: Sessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_error_on_both_sides_is_not_known_to_the_command(sides: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diff_reading, "RETRY_SECONDS", 0.0)
     sides.pair.execute(f"{MANY}; CREATE TABLE u (id int PRIMARY KEY, n int); INSERT INTO u VALUES (1, 0)")
     rules = read_mapping({"public.u": {"cast": {"n": {"source": "1 / n", "target": "1 / n"}}}}, "mapping.yaml")
@@ -104,7 +102,9 @@ def test_one_error_on_both_sides_is_not_known_to_the_command(
 def test_a_look_that_fails_drops_no_row(sides: Sessions) -> None:
     sides.pair.execute(MANY)
     sides.pair.target.execute("UPDATE t SET v = 'other' WHERE id = 1")
-    lost = Acting(lambda time: sides.pair.target.execute("SELECT pg_terminate_backend(%s)", sides.target.info.backend_pid))
+    lost = Acting(
+        lambda time: sides.pair.target.execute("SELECT pg_terminate_backend(%s)", sides.target.info.backend_pid)
+    )
     sweep = sides.sweep(passage=lost)
     with pytest.raises(SideUnavailable):
         list(iter(sweep.step, None))
@@ -240,7 +240,9 @@ def test_a_difference_that_heals_while_it_is_looked_at_is_none(sides: Sessions, 
 
     def heal(time: int) -> None:
         if time == times:
-            sides.pair.target.execute("UPDATE t SET v = 'v' || id; INSERT INTO t VALUES (700, 'v700') ON CONFLICT DO NOTHING")
+            sides.pair.target.execute(
+                "UPDATE t SET v = 'v' || id; INSERT INTO t VALUES (700, 'v700') ON CONFLICT DO NOTHING"
+            )
 
     found = sides.swept(passage=Acting(heal))
     assert (2000, 2000, 0, ()) == (found.rows, found.verified, found.different, found.differences)
@@ -271,9 +273,11 @@ def test_rows_without_a_key_that_both_sides_change_are_verified(sides: Sessions)
     sides.pair.target.execute("UPDATE u SET n = -1 WHERE id = 9")
 
     def change(time: int) -> None:
-        sides.pair.source.execute("UPDATE u SET n = n + 1 WHERE id = 7; INSERT INTO u VALUES (100, %s)" % time)
+        sides.pair.source.execute(f"UPDATE u SET n = n + 1 WHERE id = 7; INSERT INTO u VALUES (100, {time})")
         if time > 1:
-            sides.pair.target.execute("UPDATE u SET n = n + 1 WHERE id = 7; INSERT INTO u VALUES (100, %s)" % (time - 1))
+            sides.pair.target.execute(
+                "UPDATE u SET n = n + 1 WHERE id = 7; INSERT INTO u VALUES (100, %s)" % (time - 1)
+            )
 
     found = sides.swept("u", Acting(change))
     assert {"row-missing": 1, "row-extra": 1} == counts(found)
@@ -302,7 +306,9 @@ def test_readers_that_overtake_each_other_lose_no_row(sides: Sessions, depth: in
 
 @pytest.mark.parametrize("key", [" PRIMARY KEY", ""], ids=["by key", "without a key"])
 def test_differences_with_nulls_among_them_are_told(sides: Sessions, key: str) -> None:
-    sides.pair.execute(f"CREATE TABLE u (id int{key}, a text, b int); INSERT INTO u SELECT i FROM generate_series(1, 9) i")
+    sides.pair.execute(
+        f"CREATE TABLE u (id int{key}, a text, b int); INSERT INTO u SELECT i FROM generate_series(1, 9) i"
+    )
     sides.pair.source.execute("INSERT INTO u VALUES (10, NULL, NULL), (11, NULL, 1), (12, 'x', NULL)")
     sides.pair.target.execute("INSERT INTO u VALUES (11, 'x', NULL), (12, NULL, NULL), (13, NULL, NULL)")
     found = sides.swept("u")
@@ -343,7 +349,9 @@ def traces(database: Database) -> tuple[Any, ...]:
 
 def test_what_was_found_is_told_by_kind_key_and_column(sides: Sessions) -> None:
     sides.pair.execute(MANY)
-    sides.pair.target.execute("UPDATE t SET v = NULL WHERE id = 8; DELETE FROM t WHERE id = 9; INSERT INTO t VALUES (0)")
+    sides.pair.target.execute(
+        "UPDATE t SET v = NULL WHERE id = 8; DELETE FROM t WHERE id = 9; INSERT INTO t VALUES (0)"
+    )
     assert [("row-different", (b"8",), ("v",)), ("row-extra", (b"0",), ()), ("row-missing", (b"9",), ())] == kinds(
         sides.swept()
     )

@@ -1,0 +1,118 @@
+"""What the servers do while a table is swept: commits that nobody sees yet, restarts, quiet logs, lost slots."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from auditor.servers import PostgresServer
+from samplers.anchors import Anchors
+from samplers.table_sweep import SweepOptions
+from tests.conftest import SETTINGS
+from tests.helpers import Database, Pair, wait_for
+from tests.sweeps import Sessions, kinds, sessions
+
+OPTIONS = SweepOptions(seed=7, chunk_seconds=0.05, segment_rows=500, settle_seconds=1.0, wait_seconds=20.0)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    """A pair on two servers of its own; the table is replicated."""
+    with PostgresServer(16, SETTINGS, "source") as source, PostgresServer(18, SETTINGS, "target") as target:
+        databases = Pair(source, target)
+        databases.__enter__()
+        databases.execute("CREATE TABLE t (id int PRIMARY KEY, n int, v text); CREATE TABLE u (n int, v text)")
+        databases.execute("ALTER TABLE u REPLICA IDENTITY FULL")
+        databases.source.execute("INSERT INTO t SELECT i, 0, 'v' || i FROM generate_series(1, 3000) i")
+        databases.source.execute("INSERT INTO u SELECT i, 'v' || i FROM generate_series(1, 300) i")
+        databases.replicate(synchronous_commit="on")
+        yield databases
+        databases.close()
+
+
+@pytest.fixture
+def sides(pair: Pair) -> Iterator[Sessions]:
+    pair.catch_up()
+    with sessions(pair) as opened:
+        yield opened
+    pair.source.execute("DELETE FROM t WHERE id < 0; DELETE FROM u WHERE n < 0")
+
+
+@contextmanager
+def commits_wait(database: Database) -> Iterator[None]:
+    """Let every commit wait for a standby that never comes: it is in the log, and nobody sees it."""
+    quiet = database.connect(options="-c synchronous_commit=local")
+    quiet.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    quiet.execute("SELECT pg_reload_conf()")
+    wait_for(lambda: quiet.execute("SHOW synchronous_standby_names").fetchone() == ("nobody",), 10, "the setting")
+    try:
+        yield
+    finally:
+        quiet.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        quiet.execute("SELECT pg_reload_conf()")
+
+
+def waiting(database: Database) -> bool:
+    return bool(database.value("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')"))
+
+
+IN_COMMIT = {
+    "t": "UPDATE t SET v = v || 'x' WHERE id IN (5, 6); DELETE FROM t WHERE id = 7; INSERT INTO t VALUES (-1, 1, 'x')",
+    "u": "UPDATE u SET v = v || 'x' WHERE n IN (5, 6); INSERT INTO u VALUES (-1, 'x')",
+}
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("table", ["t", "u"])
+def test_a_commit_that_is_in_the_log_and_cannot_be_seen_yet_is_no_difference(
+    pair: Pair, sides: Sessions, side: str, table: str
+) -> None:
+    database: Database = getattr(pair, side)
+    anchors = Anchors()
+    anchors.drop(sides.source)
+    with commits_wait(database):
+        writer = threading.Thread(target=pair.source.connect().execute, args=(f"BEGIN; {IN_COMMIT[table]}; COMMIT",))
+        writer.start()
+        wait_for(lambda: waiting(database), 20, "a commit that waits")
+        if side == "source":
+            wait_for(lambda: pair.target.value(f"SELECT v FROM {table} WHERE v = 'x'"), 20, "the target to be ahead")
+        found = sides.swept(table, sides.passage(), OPTIONS, anchors=anchors)
+    writer.join()
+    assert (0, ()) == (found.different, found.differences)
+    assert found.unverified > 0
+    wait_for(lambda: not waiting(database), 20, "the commit to end")
+    pair.catch_up()
+    clean = sides.swept(table, sides.passage(), OPTIONS)
+    assert (clean.rows, 0) == (clean.verified, clean.different)
+
+
+def test_who_only_writes_on_and_on_does_not_hide_a_difference(pair: Pair, sides: Sessions) -> None:
+    with pair.source.connect(autocommit=False) as writer, pair.target.connect(autocommit=False) as other:
+        anchors = Anchors()
+        anchors.drop(sides.source)
+        writer.execute("UPDATE t SET v = v WHERE id = 2000")
+        other.execute("CREATE TABLE mine ()")
+        pair.target.execute("SET session_replication_role = replica; UPDATE t SET v = 'z' WHERE id = 1000")
+        found = sides.swept("t", sides.passage(), OPTIONS, anchors=anchors)
+        writer.rollback()
+        other.rollback()
+    pair.target.execute("UPDATE t SET v = 'v1000' WHERE id = 1000")
+    assert [("row-different", (b"1000",), ("v",))] == kinds(found)
+    assert (found.rows - 1, 0) == (found.verified, found.unverified)
+
+
+@pytest.mark.parametrize("quiet", ["SELECT pg_switch_wal()", "BEGIN; UPDATE t SET v = v WHERE id = 2000; ROLLBACK"])
+@pytest.mark.parametrize("table", ["t", "u"])
+def test_a_log_that_stands_still_at_an_odd_place_does_not_hold_up_a_difference(
+    pair: Pair, sides: Sessions, quiet: str, table: str
+) -> None:
+    """Nothing follows in the log: the target can never tell that it has applied what was not flushed."""
+    key = "id" if table == "t" else "n"
+    pair.target.execute(f"UPDATE {table} SET v = 'z' WHERE {key} = 100")
+    pair.source.execute(quiet)
+    found = sides.swept(table, sides.passage(), replace(OPTIONS, wait_seconds=5.0))
+    pair.target.execute(f"UPDATE {table} SET v = 'v100' WHERE {key} = 100")
+    assert (found.rows - 1, 0) == (found.verified, found.unverified)
+    assert found.different == (1 if table == "t" else 2)
