@@ -227,6 +227,19 @@ def test_a_table_that_may_not_be_read_is_not_known(pair: Pair):
     assert table(document, "public.closed")["skipped_reason"]
 
 
+def test_a_role_that_may_only_read_is_enough(replicated: Pair):
+    role = f"{replicated.name}_reader"
+    replicated.execute(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'geheim'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
+    )
+    try:
+        dsns = {side: f"{getattr(replicated, side).dsn} user={role} password=geheim" for side in ("source", "target")}
+        document = diff(replicated, expect=0, **dsns)
+    finally:
+        replicated.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert table(document)["through"]
+
+
 def test_rows_hidden_by_a_policy_are_not_known(pair: Pair):
     role = f"{pair.name}_reader"
     both(pair, f"CREATE ROLE {role} LOGIN PASSWORD 'geheim'; GRANT SELECT ON items TO {role}",
