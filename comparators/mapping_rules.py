@@ -11,7 +11,9 @@ from comparators.expressions import Expression, read_expression
 from comparators.mapping import ColumnRules, Mapping, SideRules
 from comparators.positions import Side
 
-_HINT = "one scalar expression over the columns of this table: operators, casts and the functions in docs/configuration.md"
+_HINT = (
+    "one scalar expression over the columns of this table: operators, casts and the functions in docs/configuration.md"
+)
 
 
 def read_mapping(tables: Items[str, Items[str, Any]], file: str) -> Mapping:
