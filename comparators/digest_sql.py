@@ -12,6 +12,8 @@ from sqlglot import exp
 from comparators.tables import DigestColumn, Form, KeyColumn, SideTable
 
 _DIALECT = "postgres"
+_GIVEN = "auditor_given"
+"""What the parameters are called in a query: no table of the user's should have that name."""
 LAST = 1_000_000_000
 """Number of the segment that has no upper bound."""
 PAGE_ROWS = 8
@@ -118,18 +120,18 @@ def over_ranges(table: SideTable, inner: exp.Select, more: str = "") -> str:
 
     Args:
         inner: what is asked of each range.
-        more: another array that belongs to the ranges, of type bigint, as `v.more`.
+        more: another array that belongs to the ranges, of type bigint, as `more`.
     """
     width = len(table.key)
     names = [f"b{place}" for place in range(2 * width)]
     arrays = [_array(place, table.key[place % width]) for place in range(2 * width)] + ([more] if more else [])
     given = [*names, *(["more"] if more else [])]
-    low = [exp.column(name, table="v") for name in names[:width]]
-    high = [exp.column(name, table="v") for name in names[width:]]
+    low = [exp.column(name, table=_GIVEN) for name in names[:width]]
+    high = [exp.column(name, table=_GIVEN) for name in names[width:]]
     asked = inner.from_(_table(table)).where(_compare(table, exp.GTE, low), _compare(table, exp.LT, high))
     asked = asked.where(*_filter(table))
     return (
-        f"SELECT v.n, x.* FROM unnest({', '.join(arrays)}) WITH ORDINALITY AS v({', '.join(given)}, n), "
+        f"SELECT {_GIVEN}.n, x.* FROM unnest({', '.join(arrays)}) WITH ORDINALITY AS {_GIVEN}({', '.join(given)}, n), "
         f"LATERAL ({asked.sql(_DIALECT)}) AS x"
     )
 
@@ -153,7 +155,7 @@ def list_ranges(table: SideTable, seed: int, sha: bool) -> str:
     The last array of parameters names the parts, each by its bit.
     """
     keys = [exp.alias_(text, f"k{place}") for place, text in enumerate(_key_texts(table))]
-    chosen = sqlglot.parse_one(f"(v.more >> {_part(table, seed, sha).sql(_DIALECT)}) & 1 = 1", dialect=_DIALECT)
+    chosen = sqlglot.parse_one(f"({_GIVEN}.more >> {_part(table, seed, sha).sql(_DIALECT)}) & 1 = 1", dialect=_DIALECT)
     hashed = exp.alias_(row_hash(table, seed, sha), "h")
     part = f"CAST(${2 * len(table.key) + 1} AS BIGINT[])"
     return over_ranges(table, exp.select(*keys, hashed).where(exp.Paren(this=chosen)), part)
@@ -199,10 +201,10 @@ def _by_key(table: SideTable, columns: Sequence[exp.Expr]) -> str:
     arrays = [_array(place, column) for place, column in enumerate(table.key)]
     inner = exp.select(*columns).from_(_table(table))
     for name, column in zip(names, table.key, strict=True):
-        inner = inner.where(exp.EQ(this=_parsed(column.expression), expression=exp.column(name, table="v")))
+        inner = inner.where(exp.EQ(this=_parsed(column.expression), expression=exp.column(name, table=_GIVEN)))
     inner = inner.where(*_filter(table))
     return (
-        f"SELECT v.n, x.* FROM unnest({', '.join(arrays)}) WITH ORDINALITY AS v({', '.join(names)}, n), "
+        f"SELECT {_GIVEN}.n, x.* FROM unnest({', '.join(arrays)}) WITH ORDINALITY AS {_GIVEN}({', '.join(names)}, n), "
         f"LATERAL ({inner.sql(_DIALECT)}) AS x"
     )
 
