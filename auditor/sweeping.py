@@ -108,7 +108,7 @@ class Sweeper:
         self._plans = PlanFiles(settings.open_state_dir(), sealer)
         self.ledger = Ledger(
             records, self._findings, self._peers.below("coverage/"), settings.replication.subscriptions,
-            CrossCheck(self._peers), every_seconds=settings.sweep.every_seconds,
+            CrossCheck(self._peers), every_seconds=0.0 if self._wanted.once else settings.sweep.every_seconds,
         )  # fmt: skip
         self.brake = Brake(load, self._limits)
         self._tables: Tables | None = None

@@ -232,6 +232,13 @@ def test_a_new_baseline_starts_every_table_anew(settings, records):
     assert (1, 2) == (line(records, ORDERS)["sweep"], line(records, ORDERS)["generation"])
 
 
+def test_who_asks_for_one_sweep_gets_it_at_once_however_young_the_last_one_is(settings, records):
+    slow = replace(settings, sweep=SweepSettings(every_seconds=3600))
+    for _ in range(2):
+        sweep(slow, records, engine_of(ORDERS))
+    assert 2 == line(records, ORDERS)["sweep"]
+
+
 def test_without_a_baseline_nothing_is_swept(settings):
     with pytest.raises(NeedsOperator, match="no baseline"):
         Sweeper(settings, MemoryRecords(), engine_of(ORDERS), calm)
