@@ -86,6 +86,18 @@ def test_a_fault_is_found_and_fails(folder: Path):
     assert list(folder.iterdir()) == []
 
 
+def test_a_row_that_was_wrong_before_the_audit_is_found_by_reading_the_table(folder: Path):
+    process = begin(folder, "--seconds", "12", "--inject", "untouched-row", "--json")
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 1, err
+    said = json.loads(out.splitlines()[-1])
+    assert said["fault"]["found_as_expected"], said
+    (finding,) = said["findings"]
+    assert (finding["detector"], finding["kind"], finding["columns"]) == ("row", "row-different", ["percent"])
+    assert said["coverage"]["tables"] == 15
+    assert said["coverage"]["rows_verified"] > 1000
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_cut_short_leaves_nothing_behind(folder: Path, number: signal.Signals):
     process = begin(folder, "--seconds", "100", "--json")
