@@ -188,7 +188,7 @@ def test_configurations_are_laid_over_each_other_level_by_level():
 
 
 def test_figures_count_sampled_and_differing_transactions():
-    records = {
+    records: dict[str, dict[str, Any]] = {
         "progress/0": {"tallies": {"transactions": 10, "changes": 40}},
         "progress/1": {"tallies": {"transactions": 5, "changes": 20}},
         "sampler/target": {"lag_ms": {"p95": 2.0}, "lag_bytes": 9},
