@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from comparators.tables import Form, TablePair
+from comparators.tables import TablePair
 
 Value = dict[str, Any]
 
@@ -209,16 +209,8 @@ def read_coverage(record: Mapping[str, Any]) -> Coverage:
 
 
 def columns_of(pair: TablePair) -> tuple[Mapping[str, str | None], ...]:
-    """Say of each column in which form it enters the digest, and why where that is not its own."""
-    return tuple(
-        {"name": one.name, "form": str(one.form), "why": _why(pair, one.name, one.form)} for one in pair.source.columns
-    )
-
-
-def _why(pair: TablePair, column: str, form: Form) -> str | None:
-    if form is Form.NATIVE:
-        return None
-    return next((note for note in pair.notes if note.startswith(f"{column}: ")), None)
+    """Say of each column in which form it enters the digest, and why."""
+    return tuple({"name": one.name, "form": str(one.form), "why": one.why or None} for one in pair.source.columns)
 
 
 def _counts(record: Mapping[str, Any]) -> Counts:

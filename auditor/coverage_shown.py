@@ -114,8 +114,8 @@ def _table_words(table: Record) -> str:
         return f"{table['table']}: {why}"
     key = f"key {', '.join(table['key'])}" if table["key"] else "without a key"
     lines = [f"{table['table']}: {table['mode']}, {key}, about {table['rows']:,} rows, row hash {table['row_hash']}"]
-    forms: dict[str, list[str]] = {}
+    forms: dict[tuple[str, str], list[str]] = {}
     for column in table["columns"]:
-        forms.setdefault(column["form"], []).append(column["name"])
-    lines += [f"  {form}: {', '.join(names)}" for form, names in sorted(forms.items())]
+        forms.setdefault((column["form"], column["why"] or "as its type"), []).append(column["name"])
+    lines += [f"  {form}: {', '.join(names)} ({why})" for (form, why), names in sorted(forms.items())]
     return "\n".join([*lines, *(f"  note: {note}" for note in table["notes"])])

@@ -114,6 +114,8 @@ def test_the_tables_are_told_with_how_each_is_read(audit: Audit) -> None:
     assert ("buckets", []) == (tables["shop.log"]["mode"], tables["shop.log"]["key"])
     forms = {column["name"]: column["form"] for column in tables["shop.orders"]["columns"]}
     assert ("text", "native") == (forms["total"], forms["id"])
+    whys = {column["name"]: column["why"] for column in tables["shop.orders"]["columns"]}
+    assert "equal numeric need not be the same text" == whys["total"]
     assert "shop.log: buckets, without a key" in audit.command("tables").stdout
 
 
@@ -166,6 +168,7 @@ def test_a_sweep_that_was_killed_goes_on_at_the_segment_after_its_last_step(audi
     killed_at = time.time()
     with Process(audit):
         line = wait_for(lambda: completed(audit, "shop.orders", broken["sweep"]), 60, "the end of that sweep")
+    assert line is not None
     assert (120000, 119998, 2) == (line["rows"], line["verified"], line["different"])
     assert broken["at"] == line["at"] < killed_at
     (found,) = [one for one in audit.findings() if one.state == "confirmed"]
@@ -190,6 +193,7 @@ def test_a_busy_source_is_left_alone_and_a_limit_is_changed_while_the_sweeper_ru
     busy.pgconn.send_query(b"SELECT pg_sleep(600)")
     with Process(audit) as process:
         state = wait_for(lambda: paused(audit), 60, "the sweeper to wait")
+        assert state is not None
         assert re.fullmatch(r"active-sessions is [1-9]\d*, the limit is 0", state["paused_because"])
         assert {0} == {line_of(audit, table)["sweep"] for table in ("shop.orders", "shop.log")}
         said = audit.command("sweep", "--max-load", "active-sessions=1000").stdout
