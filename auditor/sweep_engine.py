@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from auditor.coverage import Step
 from auditor.row_findings import Difference
@@ -62,8 +62,12 @@ class Engine(Protocol):
             Retryable, NeedsOperator: they cannot be read now.
         """
 
-    def opened(self, pair: TablePair) -> AbstractContextManager[Opened]:
-        """Open the sessions of one sweep; they are closed with the block."""
+    def opened(self, pair: TablePair, baseline: Mapping[str, Any]) -> AbstractContextManager[Opened]:
+        """Open the sessions of one sweep on the servers of a baseline; they are closed with the block.
+
+        Raises:
+            Retryable, NeedsOperator: a server cannot be reached, or is another one.
+        """
 
 
 def session_name(migration: str, mode: Mode = Mode.RANGES) -> str:

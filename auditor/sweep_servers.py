@@ -2,19 +2,21 @@
 
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 from auditor.mapping_file import load_mapping
 from auditor.scoping import load_scope
 from auditor.settings import Settings
 from auditor.sweep_engine import Opened, Sweep, Tables, session_name
-from comparators.errors import NotReady
+from comparators.errors import NotReady, PositionLost
+from comparators.positions import Side
 from comparators.sampling import seed_of
 from comparators.segments import Plan
 from comparators.tables import Mode, Skipped, TablePair
 from samplers.anchors import Anchors
-from samplers.catalog import Subscription, server_facts
+from samplers.catalog import ServerFacts, Subscription, server_facts
 from samplers.connections import STATEMENT_SECONDS, connect
 from samplers.pairing import pair_tables, wanted_of
 from samplers.passage import Passage
@@ -52,7 +54,7 @@ class ServerEngine:
         return Tables(skipped | pairs, waiting)
 
     @contextmanager
-    def opened(self, pair: TablePair) -> Iterator[Opened]:
+    def opened(self, pair: TablePair, baseline: Mapping[str, Any]) -> Iterator[Opened]:
         seconds = self._settings.sweep.keyless_seconds if pair.mode is Mode.BUCKETS else STATEMENT_SECONDS
         name = session_name(self._settings.migration, pair.mode)
         with ExitStack() as stack:
@@ -61,10 +63,13 @@ class ServerEngine:
                 stack.enter_context(connect(side.conninfo(), application_name=name, statement_seconds=seconds))
                 for side in (self._settings.source,) * 2 + (self._settings.target,) * 2
             )
+            facts = server_facts(source)
+            check_server(Side.SOURCE, facts, baseline)
+            check_server(Side.TARGET, server_facts(target), baseline)
             stack.callback(self._running.difference_update, (source, target))
             self._running.update((source, target))
             passage = self._passage(pair, source_watch, target_watch)
-            with self._anchored(source) as anchors:
+            with self._anchored(facts) as anchors:
                 yield _ServerTable(self._settings, pair, source, target, passage, anchors)
 
     def cancel(self) -> None:
@@ -74,9 +79,8 @@ class ServerEngine:
                 session.cancel_safe(timeout=CANCEL_SECONDS)
 
     @contextmanager
-    def _anchored(self, source: Session) -> Iterator[Anchors]:
+    def _anchored(self, facts: ServerFacts) -> Iterator[Anchors]:
         """Lend the positions that earlier sweeps read on this very server; one that broke off returns none."""
-        facts = server_facts(source)
         server = (facts.system_identifier, facts.timeline, facts.started_at)
         with self._lock:
             idle = self._anchors.setdefault(server, [])
@@ -90,6 +94,19 @@ class ServerEngine:
             raise NotReady("the subscriptions have not been read yet")
         subscription = self._subscriptions[pair.subscription]
         return Passage(source, target, subscription.origin_name, subscription.slot_name)
+
+
+def check_server(side: Side, facts: ServerFacts, baseline: Mapping[str, Any]) -> None:
+    """Make sure that a session is on the server of the baseline: positions of another one mean something else.
+
+    Raises:
+        PositionLost: it was failed over, restored, or is another one.
+    """
+    if (facts.system_identifier, facts.timeline) != (baseline[f"{side}_system"], baseline[f"{side}_timeline"]):
+        raise PositionLost(
+            f"{side}: the server was replaced, failed over or restored (timeline {facts.timeline})",
+            hint="run `auditor prepare --new-baseline`",
+        )
 
 
 class _ServerTable:

@@ -253,7 +253,11 @@ class Sweeper:
 
     def _sweep(self, job: Job, stop: threading.Event) -> None:
         """Sweep a table from where it was broken off, or from its beginning."""
-        with self._engine.opened(job.pair) as table:
+        baseline = self._peers.baseline()
+        if baseline is None or baseline["generation"] != job.generation:
+            stop.wait(IDLE_SECONDS)  # until the tables are offered under the new one
+            return
+        with self._engine.opened(job.pair, baseline) as table:
             plan = self._known_plan(job)
             if plan is None:
                 plan = table.plan()

@@ -1,7 +1,7 @@
 """Tables that are swept without servers: an engine whose steps a test writes down."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,7 +71,7 @@ class FakeEngine:
         return Tables(dict(self.pairs), dict(self.waiting))
 
     @contextmanager
-    def opened(self, pair: TablePair) -> Iterator["FakeTable"]:
+    def opened(self, pair: TablePair, baseline: Mapping[str, Any]) -> Iterator["FakeTable"]:
         self.open += 1
         yield FakeTable(self, pair.name)
         self.open -= 1
