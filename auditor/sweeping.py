@@ -239,6 +239,8 @@ class Sweeper:
             log.warning("records: %s", error, extra={"action": "sweep-unrecorded", "table": job.pair.name})
             stop.wait(PUBLISH_SECONDS)
         except Exception as error:
+            if stop.is_set():  # our own stop cancels what is under way
+                return
             expected = isinstance(error, Retryable | NeedsOperator | OSError)
             said = " ".join(str(error).split()) if expected else f"{type(error).__name__}: see the sweeper's log"
             self._failed(job, said, error, traceback=not expected)

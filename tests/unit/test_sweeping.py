@@ -130,6 +130,14 @@ def swept(records: MemoryRecords, table: str) -> bool:
     return bool(records.values.get(f"coverage/{table}", {}).get("sweep"))
 
 
+def test_a_stop_in_the_middle_of_a_statement_is_no_failure_of_its_table(settings, records):
+    engine, threads = engine_of(ORDERS, steps={ORDERS: [SideUnavailable("cancelled")]}), Threads(Event())
+    engine.reading = lambda table, segment: threads.stop.set()
+    Sweeper(settings, records, engine, calm).run(threads)
+    threads.join()
+    assert ("sweeping", None) == (line(records, ORDERS)["state"], line(records, ORDERS)["reason"])
+
+
 def test_a_table_that_failed_goes_on_where_it_was_and_is_whole_in_the_end(settings, records):
     engine = engine_of(ORDERS, steps={ORDERS: [FakeStep(), SideUnavailable("gone"), FakeStep()]})
     sweep(settings, records, engine, until=lambda: broken(records, ORDERS))
