@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from auditor.servers import PostgresServer
+from comparators.errors import SideUnavailable
 from samplers.anchors import Anchors
-from samplers.table_sweep import SweepOptions
+from samplers.table_sweep import SweepOptions, TableSweep, make_plan
 from tests.conftest import SETTINGS
 from tests.helpers import Database, Pair, wait_for
-from tests.sweeps import Sessions, kinds, sessions
+from tests.sweeps import Sessions, kinds, sessions, total
 
 OPTIONS = SweepOptions(seed=7, chunk_seconds=0.05, segment_rows=500, settle_seconds=1.0, wait_seconds=20.0)
 
@@ -34,6 +35,7 @@ def pair() -> Iterator[Pair]:
 
 @pytest.fixture
 def sides(pair: Pair) -> Iterator[Sessions]:
+    pair.source.execute("SELECT pg_logical_emit_message(true, 'test', 'what was written before is flushed')")
     pair.catch_up()
     with sessions(pair) as opened:
         yield opened
@@ -116,3 +118,53 @@ def test_a_log_that_stands_still_at_an_odd_place_does_not_hold_up_a_difference(
     pair.target.execute(f"UPDATE {table} SET v = 'v100' WHERE {key} = 100")
     assert (found.rows - 1, 0) == (found.verified, found.unverified)
     assert found.different == (1 if table == "t" else 2)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_side_that_fails_over_in_mid_sweep_proves_nothing_more_and_the_rest_is_read_later(
+    pair: Pair, side: str
+) -> None:
+    """The server dies and comes back from its log; what was in flight counts for nothing."""
+    options = replace(OPTIONS, segment_rows=20, chunk_seconds=0.001, depth=1)
+    pair.target.execute("UPDATE t SET v = 'z' WHERE id IN (2500, 2999)")
+    with sessions(pair) as opened:
+        paired = opened.paired("t")
+        plan = make_plan(opened.source, paired, options)
+        sweep = TableSweep(opened.source, opened.target, paired, plan, opened.passage(), options)
+        told = [step for step in (sweep.step() for _ in range(3)) if step is not None]
+        server = getattr(pair, side).server
+        server.kill()
+        with pytest.raises(SideUnavailable):
+            list(iter(sweep.step, None))
+        position = sweep.position
+    server.start()
+    assert position == max((step.past_last for step in told), default=0) < plan.segments
+    pair.source.execute("UPDATE t SET n = n + 1 WHERE id = 500")
+    pair.catch_up()
+    with sessions(pair) as opened:
+        wait_for(lambda: Anchors().drop(opened.source), 30, "all writers to end")
+        rest = TableSweep(opened.source, opened.target, paired, plan, opened.passage(), options, start=position)
+        found = total([*told, *iter(rest.step, None)])
+    pair.target.execute("UPDATE t SET v = 'v' || id WHERE id IN (2500, 2999)")
+    assert [b"2500", b"2999"] == sorted(one.key[0] for one in found.differences)
+    assert (found.rows - 2, 0, 0) == (found.verified, found.hot, found.unverified)
+
+
+def test_a_slot_that_is_dropped_in_mid_sweep_leaves_the_rest_unverified(pair: Pair) -> None:
+    """The last test of this module: the subscription is lost."""
+    options = replace(OPTIONS, segment_rows=100, chunk_seconds=0.001, depth=1, wait_seconds=0.05)
+
+    def drop() -> None:
+        pair.target.execute(f"ALTER SUBSCRIPTION {pair.subscription} DISABLE")
+        wait_for(lambda: not pair.source.value("SELECT active FROM pg_replication_slots"), 30, "the slot to be free")
+        pair.source.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+        pair.source.execute("UPDATE t SET v = 'after' WHERE id = 2900")
+
+    pair.catch_up()
+    with sessions(pair) as opened:
+        wait_for(lambda: Anchors().drop(opened.source), 30, "all writers to end")
+        found = opened.swept("t", opened.passage(), options, between=drop)
+        assert (0, True) == (found.different, found.unverified > 0)
+        assert found.rows == found.verified + found.unverified
+        lost = opened.swept("t", opened.passage(), options)
+        assert (0, lost.rows, 0) == (lost.verified, lost.unverified, lost.different)
