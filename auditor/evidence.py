@@ -2,39 +2,35 @@
 
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from auditor import fields
 from auditor.accepted_differences import AcceptedFile
+from auditor.fields import Records
+from auditor.row_evidence import canary_seen, coverage_seen, sweeper_seen
 from auditor.settings import Names, Settings
 from comparators.acceptance import lay_over
 from comparators.findings import Finding, State, about_data, merged_finding, open_findings, read_findings
 from orchestrator.seen import (
     ApplySeen,
     BaselineSeen,
-    CanarySeen,
     CoreSeen,
-    CoverageSeen,
     Evidence,
     FindingsSeen,
     GapSeen,
     ProcessSeen,
     SamplerSeen,
-    SkipSeen,
     SlotSeen,
     SubscriptionSeen,
-    SweeperSeen,
     Tally,
 )
 from orchestrator.watermarks import PAGE_HEADER
 
-Records = Mapping[str, Any]
 FINDING_AREAS = ("suspect/", "settled/", "accepted/", "recheck/")
 """There may be thousands of these records; nothing but the findings is read from them."""
-COUNTED = ("sweep", "rows", "verified", "unverified", "hot", "different", "through")
 NAMED = 3
 """So many open findings are named in a reason; the list has them all."""
 
@@ -77,16 +73,16 @@ def fold(
     if findings is None:
         findings = fold_findings(records, now)
     records = {key: value for key, value in records.items() if not key.startswith(FINDING_AREAS)}
-    target = _record(records, "sampler/target")
+    target = fields.record_of(records, "sampler/target")
     return Evidence(
         migration=expected.migration,
         partitions=expected.partitions,
         configuration=expected.configuration,
         read_at=now if read_at is None and records_error is None else read_at,
         records_error=records_error,
-        baseline=_baseline(_record(records, "baseline")),
+        baseline=_baseline(fields.record_of(records, "baseline")),
         processes=_processes(records),
-        source=_sampler(_record(records, "sampler/source")),
+        source=_sampler(fields.record_of(records, "sampler/source")),
         target=_sampler(target),
         apply=_apply(target, f"{Names.of(expected.migration).schema}."),
         cores=_cores(records),
@@ -95,9 +91,9 @@ def fold(
         gaps=_gaps(records),
         dead_letters=_dead_letters(records),
         sweeps=expected.sweeps,
-        sweeper=_sweeper(_record(records, "sweeper")),
-        coverage=_coverage(records),
-        canary=_canary(_record(records, "canary/receipt")),
+        sweeper=sweeper_seen(fields.record_of(records, "sweeper")),
+        coverage=coverage_seen(records),
+        canary=canary_seen(fields.record_of(records, "canary/receipt")),
     )
 
 
@@ -169,98 +165,52 @@ def _differing(findings: list[Finding]) -> dict[str, int]:
     return dict(sorted(Counter(table for table, _, _ in seen).items()))
 
 
-def _record(records: Records, key: str) -> Mapping[str, Any] | None:
-    value = records.get(key)
-    return value if isinstance(value, Mapping) else None
-
-
-def _below(records: Records, area: str) -> dict[str, Mapping[str, Any]]:
-    """Give the records `area/...` by the rest of their key, sorted: the order of arrival must not show."""
-    found = {
-        key.removeprefix(area): value if isinstance(value, Mapping) else {}
-        for key, value in records.items()
-        if key.startswith(area) and value is not None
-    }
-    return dict(sorted(found.items()))
-
-
-def _number(record: Mapping[str, Any], name: str) -> float | None:
-    value = record.get(name)
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if fits else None
-
-
-def _whole(record: Mapping[str, Any], name: str) -> int | None:
-    value = record.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _flag(record: Mapping[str, Any], name: str) -> bool | None:
-    value = record.get(name)
-    return value if isinstance(value, bool) else None
-
-
-def _text(record: Mapping[str, Any], name: str) -> str | None:
-    value = record.get(name)
-    return None if value is None else str(value)
-
-
-def _name(record: Mapping[str, Any], name: str) -> str | None:
-    """Give a text that was written as one; a number or a list in its place names nothing."""
-    value = record.get(name)
-    return value if isinstance(value, str) else None
-
-
-def _names(record: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
-    value = record.get(name)
-    return tuple(sorted({str(item) for item in value})) if isinstance(value, list | tuple) else None
-
-
-def _inner(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = record.get(name)
-    return value if isinstance(value, Mapping) else {}
-
-
 def _baseline(record: Mapping[str, Any] | None) -> BaselineSeen | None:
     if record is None or "ended" in record or "renewing" in record:  # torn down, or being prepared
         return None
     return BaselineSeen(
-        _whole(record, "floor"), _number(record, "at"), _whole(record, "generation"), _flag(record, "canary")
+        floor=fields.whole(record, "floor"),
+        at=fields.number(record, "at"),
+        generation=fields.whole(record, "generation"),
+        canary=fields.flag(record, "canary"),
     )
 
 
 def _processes(records: Records) -> dict[str, ProcessSeen]:
-    supervised = _below(records, "supervisor/")
+    supervised = fields.below(records, "supervisor/")
     return {
         name: ProcessSeen(
-            incarnation=_name(record, "incarnation"),
-            heartbeat=_number(record, "heartbeat"),
-            error=_text(record, "error"),
+            incarnation=fields.name(record, "incarnation"),
+            heartbeat=fields.number(record, "heartbeat"),
+            error=fields.text(record, "error"),
             last_exit=_last_exit(supervised, name),
         )
-        for name, record in _below(records, "process/").items()
+        for name, record in fields.below(records, "process/").items()
     }
 
 
 def _last_exit(supervised: Mapping[str, Mapping[str, Any]], name: str) -> str | None:
     """In memory mode the samplers and the core are one process, the worker."""
     host = name if name in supervised or name == "gate" else "worker"
-    return _text(supervised.get(host, {}), "last_exit")
+    return fields.text(supervised.get(host, {}), "last_exit")
 
 
 def _sampler(record: Mapping[str, Any] | None) -> SamplerSeen | None:
     if record is None:
         return None
-    slot = _inner(record, "slot")
+    slot = fields.inner(record, "slot")
     return SamplerSeen(
-        at=_number(record, "at"),
-        position=_whole(record, "position"),
-        wal_insert=_whole(record, "wal_insert"),
-        reading=_flag(record, "reading"),
-        waiting_for=_text(record, "waiting_for"),
-        error=_text(record, "error"),
+        at=fields.number(record, "at"),
+        position=fields.whole(record, "position"),
+        wal_insert=fields.whole(record, "wal_insert"),
+        reading=fields.flag(record, "reading"),
+        waiting_for=fields.text(record, "waiting_for"),
+        error=fields.text(record, "error"),
         slot=SlotSeen(
-            _text(slot, "name"), _flag(slot, "exists"), _whole(slot, "retained_bytes"), _text(slot, "wal_status")
+            name=fields.text(slot, "name"),
+            exists=fields.flag(slot, "exists"),
+            retained_bytes=fields.whole(slot, "retained_bytes"),
+            wal_status=fields.text(slot, "wal_status"),
         ),
     )
 
@@ -268,21 +218,21 @@ def _sampler(record: Mapping[str, Any] | None) -> SamplerSeen | None:
 def _apply(record: Mapping[str, Any] | None, control: str) -> ApplySeen | None:
     if record is None:
         return None
-    lag, window = _inner(record, "lag_ms"), _inner(record, "window")
+    lag, window = fields.inner(record, "lag_ms"), fields.inner(record, "window")
     return ApplySeen(
-        at=_number(record, "at"),
-        applied=_whole(record, "applied"),
-        lag_bytes=_whole(record, "lag_bytes"),
-        lag_ms_p95=_number(lag, "p95"),
-        lag_samples=_whole(lag, "samples"),
-        idle=_flag(lag, "idle"),
-        in_window=_whole(window, "in_window"),
-        measured=_whole(window, "measured"),
-        unmeasured=_whole(window, "unmeasured"),
-        span_seconds=_number(window, "span_seconds"),
+        at=fields.number(record, "at"),
+        applied=fields.whole(record, "applied"),
+        lag_bytes=fields.whole(record, "lag_bytes"),
+        lag_ms_p95=fields.number(lag, "p95"),
+        lag_samples=fields.whole(lag, "samples"),
+        idle=fields.flag(lag, "idle"),
+        in_window=fields.whole(window, "in_window"),
+        measured=fields.whole(window, "measured"),
+        unmeasured=fields.whole(window, "unmeasured"),
+        span_seconds=fields.number(window, "span_seconds"),
         subscriptions=_subscriptions(record.get("subscriptions")),
-        unpublished=_names(record, "unpublished"),
-        unknown_subscriptions=_names(record, "unknown_subscriptions"),
+        unpublished=fields.names(record, "unpublished"),
+        unknown_subscriptions=fields.names(record, "unknown_subscriptions"),
         audited=_scope(record.get("scope"), "audited"),
         skipped=_scope(record.get("scope"), "skipped"),
         to_cover=_to_cover(record.get("scope"), control),
@@ -296,10 +246,10 @@ def _subscriptions(value: Any) -> tuple[SubscriptionSeen, ...] | None:
     seen = [
         SubscriptionSeen(
             name=str(record.get("name")),
-            enabled=_flag(record, "enabled"),
-            worker=_flag(record, "worker"),
-            error=_text(record, "error"),
-            tables_not_ready=_names(record, "tables_not_ready"),
+            enabled=fields.flag(record, "enabled"),
+            worker=fields.flag(record, "worker"),
+            error=fields.text(record, "error"),
+            tables_not_ready=fields.names(record, "tables_not_ready"),
         )
         for record in records
     ]
@@ -327,65 +277,17 @@ def _to_cover(value: Any, control: str) -> tuple[str, ...] | None:
     return tuple(table for table in everything if table not in excluded and not table.startswith(control))
 
 
-def _sweeper(record: Mapping[str, Any] | None) -> SweeperSeen | None:
-    if record is None:
-        return None
-    return SweeperSeen(
-        at=_number(record, "at"),
-        state=_name(record, "state"),
-        paused_because=_text(record, "paused_because"),
-        tables=_whole(record, "tables"),
-        error=_text(record, "error"),
-    )
-
-
-def _coverage(records: Records) -> dict[str, CoverageSeen]:
-    return {
-        table: CoverageSeen(
-            table=_name(record, "table"),
-            state=_name(record, "state"),
-            reason=_text(record, "reason"),
-            generation=_whole(record, "generation"),
-            **{name: _whole(record, name) for name in COUNTED},
-            at=_number(record, "at"),
-            finished_at=_number(record, "finished_at"),
-            accepted=_skip(record.get("accepted")),
-        )
-        for table, record in _below(records, "coverage/").items()
-    }
-
-
-def _skip(value: Any) -> SkipSeen | None:
-    if not isinstance(value, Mapping):
-        return None
-    return SkipSeen(_name(value, "owner"), _name(value, "reason"), _number(value, "until"))
-
-
-def _canary(record: Mapping[str, Any] | None) -> CanarySeen | None:
-    if record is None:
-        return None
-    return CanarySeen(
-        at=_number(record, "at"),
-        planted_at=_number(record, "planted_at"),
-        transaction_ms=_number(record, "transaction_ms"),
-        row_ms=_number(record, "row_ms"),
-        n=_whole(record, "n"),
-        generation=_whole(record, "generation"),
-        error=_text(record, "error"),
-    )
-
-
 def _cores(records: Records) -> dict[int, CoreSeen]:
     return {
-        int(name): CoreSeen(_number(record, "at"), _whole(record, "resolved"))
-        for name, record in _below(records, "core/").items()
+        int(name): CoreSeen(fields.number(record, "at"), fields.whole(record, "resolved"))
+        for name, record in fields.below(records, "core/").items()
         if name.isdecimal()
     }
 
 
 def _tally(records: Records, partitions: int) -> Tally | None:
-    parts = [_record(records, f"progress/{partition}") for partition in range(partitions)]
-    tallies = [_inner(part, "tallies") for part in parts if part is not None]
+    parts = [fields.record_of(records, f"progress/{partition}") for partition in range(partitions)]
+    tallies = [fields.inner(part, "tallies") for part in parts if part is not None]
     if not tallies or len(tallies) != partitions or not all(tallies):
         return None
     return Tally(
@@ -394,7 +296,7 @@ def _tally(records: Records, partitions: int) -> Tally | None:
 
 
 def _total(tallies: list[Mapping[str, Any]], name: str) -> int | None:
-    values = [_whole(tally, name) for tally in tallies]
+    values = [fields.whole(tally, name) for tally in tallies]
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
 
@@ -403,7 +305,7 @@ def _table_totals(tallies: list[Mapping[str, Any]]) -> dict[str, int]:
     """Sum up the transactions of each table; `{}` when one is not known, since the worst table may be that one."""
     totals: Counter[str] = Counter()
     for tally in tallies:
-        for table, counts in _inner(tally, "tables").items():
+        for table, counts in fields.inner(tally, "tables").items():
             transactions = counts[1] if isinstance(counts, list | tuple) and len(counts) == 2 else None
             if not isinstance(transactions, int) or isinstance(transactions, bool) or transactions < 0:
                 return {}
@@ -414,16 +316,22 @@ def _table_totals(tallies: list[Mapping[str, Any]]) -> dict[str, int]:
 def _gaps(records: Records) -> tuple[GapSeen, ...]:
     """List the gaps not closed; one that does not say so is open."""
     return tuple(
-        GapSeen(name, _text(record, "side"), _text(record, "reason"), _whole(record, "to"), _number(record, "at"))
-        for name, record in _below(records, "gap/").items()
+        GapSeen(
+            id=name,
+            side=fields.text(record, "side"),
+            reason=fields.text(record, "reason"),
+            end=fields.whole(record, "to"),
+            at=fields.number(record, "at"),
+        )
+        for name, record in fields.below(records, "gap/").items()
         if record.get("open") is not False
     )
 
 
 def _dead_letters(records: Records) -> int:
     """Count the unreadable frames of this baseline; each may have held anything."""
-    since = _number(_record(records, "baseline") or {}, "at") or 0.0
-    ats = [_number(record, "at") for record in _below(records, "dead-letter/").values()]
+    since = fields.number(fields.record_of(records, "baseline") or {}, "at") or 0.0
+    ats = [fields.number(record, "at") for record in fields.below(records, "dead-letter/").values()]
     listed = sum(at is None or at >= since for at in ats)
-    counted = sum(_whole(record, "dead_letters") or 0 for record in _below(records, "core/").values())
+    counted = sum(fields.whole(record, "dead_letters") or 0 for record in fields.below(records, "core/").values())
     return max(listed, counted)
