@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from auditor.bars import Bars
 from auditor.diff_reading import Reading
 from auditor.diff_report import Missing, Report, TableResult
-from auditor.diff_scope import Pairing, lopsided_columns, pair_names, selected, unreadable
+from auditor.diff_scope import Pairing, lopsided_columns, pair_names, selected, told_by_parts, unreadable
 from auditor.diff_sides import Followed, Sides, followed
 from comparators.errors import SettingInvalid
 from comparators.mapping import NO_MAPPING
 from comparators.mapping import Mapping as Rules
 from comparators.tables import Skipped, TablePair
-from samplers.catalog import PublishedTable, published_tables, tables
+from samplers.catalog import PublishedTable, TableShape, published_tables, tables
 from samplers.pairing import Wanted, pair_tables
 from samplers.table_sweep import SweepOptions
 
@@ -87,9 +87,12 @@ def _look(request: Request, sides: Sides) -> Work:
             )
     follow = followed(sides, target, request.subscription)
     published = {one.full_name: one for one in published_tables(sides.source, follow.publications)}
-    pairing = selected(pair_names(source, target, rules), request.tables)
-    wanted = [_wanted(here, there, published.get(here)) for here, there in pairing.both.items()]
+    everything = pair_names(source, target, rules)
+    pairing = selected(everything, request.tables)
+    wanted = [_wanted(source[here], there, published.get(here)) for here, there in pairing.both.items()]
+    by_parts = told_by_parts(everything, source, target)
     skipped = {**unreadable(pairing), **follow.unfinished(pairing.both)}
+    skipped.update((name, reason) for name, reason in by_parts.items() if name in pairing.both)
     paired = pair_tables(sides.source, sides.target, [one for one in wanted if one.name not in skipped], rules)
     lopsided = {
         here: lopsided_columns(here, source[here], target[there], rules, _columns(published.get(here)))
@@ -98,9 +101,12 @@ def _look(request: Request, sides: Sides) -> Work:
     return Work(pairing, {**_all_paired(wanted, paired), **skipped}, lopsided, follow)
 
 
-def _wanted(here: str, there: str, published: PublishedTable | None) -> Wanted:
-    where = published.row_filter if published else None
-    return Wanted(here, here, there, columns=_columns(published), where=where)
+def _wanted(source: TableShape, there: str, published: PublishedTable | None) -> Wanted:
+    """Ask for every column that the target is owed: who generates it on which side, readers of both do not care."""
+    here, where = source.full_name, published.row_filter if published else None
+    listed = _columns(published)
+    columns = tuple(column.name for column in source.columns) if listed is None else listed
+    return Wanted(here, here, there, columns=columns, where=where, generated=True)
 
 
 def _columns(published: PublishedTable | None) -> tuple[str, ...] | None:

@@ -1,7 +1,7 @@
 """What `auditor diff` says at its end: counts by table, differences by row, one verdict; unverified is never equal."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,6 +11,8 @@ from comparators.tables import TablePair
 EQUAL, DIFFERENT, UNKNOWN = "equal", "different", "unknown"
 CODES = {EQUAL: 0, DIFFERENT: 1, UNKNOWN: 3}
 ONLY_SOURCE, ONLY_TARGET = "only on the source", "only on the target"
+LIMITING = ("not compared", "not published", "rows not published")
+"""How notes begin that name columns or rows which nobody compared."""
 Document = dict[str, Any]
 
 
@@ -268,10 +270,16 @@ def words(document: Document) -> str:
     counted = sum(sum(one["kinds"].values()) for one in document["tables"])
     if counted > listed:
         lines.append(f"  and {counted - listed:,} more: --limit N lists more of them")
-    lines += ["", *(f"note: {note}" for note in document["notes"])]
+    lines += ["", *(f"note: {one['table']}: {note}" for one in document["tables"] for note in limits(one["notes"]))]
+    lines += [f"note: {note}" for note in document["notes"]]
     if not document["tables"]:
         lines.append("there is no table to compare" if document["error"] is None else f"error: {document['error']}")
     return "\n".join([*lines, f"{document['verdict']}, after {document['seconds']:.1f} s"]).lstrip("\n")
+
+
+def limits(notes: Iterable[str]) -> list[str]:
+    """Choose the notes of a table without which "equal" would say too much."""
+    return [note for note in notes if note.startswith(LIMITING)]
 
 
 def _table_line(one: Mapping[str, Any], width: int) -> str:

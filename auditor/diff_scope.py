@@ -88,7 +88,7 @@ def _below(name: str, children: Mapping[str, Sequence[str]]) -> Iterable[str]:
 
 
 def selected(pairing: Pairing, patterns: Sequence[str]) -> Pairing:
-    """Keep what patterns as of fnmatch name: `schema.table`, or a table in any schema; without patterns all but ours.
+    """Keep what patterns name: `schema.table`, or a table in any schema; without patterns all but ours.
 
     Raises:
         SettingInvalid: a pattern names nothing; else a wrong name would look like proof.
@@ -115,7 +115,9 @@ def selected(pairing: Pairing, patterns: Sequence[str]) -> Pairing:
 
 
 def _names(pattern: str, name: str) -> bool:
-    return fnmatchcase(name, pattern if "." in pattern else f"*.{pattern}")
+    """Only * is a wildcard: what else is one to fnmatch may stand in a name, which then would mean another table."""
+    plain = pattern.replace("[", "[[]").replace("?", "[?]")
+    return fnmatchcase(name, plain if "." in pattern else f"*.{plain}")
 
 
 def unreadable(pairing: Pairing) -> dict[str, Skipped]:
@@ -126,6 +128,25 @@ def unreadable(pairing: Pairing) -> dict[str, Skipped]:
         for here, there in pairing.both.items()
         if here in found or there in found
     }
+
+
+def told_by_parts(pairing: Pairing, source: Shapes, target: Shapes) -> dict[str, Skipped]:
+    """Give the tables all of whose partitions are paired by themselves, as with tables that inherit on the other side.
+
+    Args:
+        pairing: before any pattern chose of it.
+    """
+    here, there = frozenset(pairing.both), frozenset(pairing.both.values())
+    return {
+        one: Skipped(one, "its partitions are compared one by one, as the other side does not have them below it")
+        for one, other in pairing.both.items()
+        if _all_of(one, source, here) or _all_of(other, target, there)
+    }
+
+
+def _all_of(name: str, side: Shapes, paired: frozenset[str]) -> bool:
+    leaves = [part for part, shape in side.items() if name in shape.ancestors and shape.kind != "p"]
+    return bool(leaves) and paired.issuperset(leaves)
 
 
 def lopsided_columns(

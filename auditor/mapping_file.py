@@ -56,7 +56,7 @@ def load_mapping(file: Path | None) -> Mapping:
     """
     if file is None:
         return NO_MAPPING
-    document = read_document(file)
+    document = read_document(file, missing="name an existing mapping file")
     for problem in schema_problems(document, SCHEMA):
         raise problem.error(file)
     return read_mapping(document["tables"], str(file))

@@ -12,6 +12,7 @@ import yaml
 from auditor.dsn import redact_dsn
 from comparators.errors import SettingInvalid
 
+_MISSING = "name it with -c FILE or AUDITOR_CONFIG; `auditor config example` prints one to start from"
 _SEE = "see `auditor config example` and docs/configuration.md"
 
 
@@ -48,17 +49,18 @@ def _mapping(loader: Any, node: Any) -> dict[Hashable, Any]:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-def read_document(file: Path) -> dict[str, Any]:
+def read_document(file: Path, missing: str = _MISSING) -> dict[str, Any]:
     """Read the YAML of one file.
 
+    Args:
+        missing: the hint for a file that is not there.
     Raises:
         SettingInvalid: no such file, not YAML, a key given twice, or not a mapping.
     """
     try:
         document = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
-        hint = "name it with -c FILE or AUDITOR_CONFIG; `auditor config example` prints one to start from"
-        raise SettingInvalid(f"{file}: no such file", hint=hint) from None
+        raise SettingInvalid(f"{file}: no such file", hint=missing) from None
     except OSError as error:
         raise SettingInvalid(f"{file}: {error.strerror}", hint="make it readable for this user") from None
     except UnicodeDecodeError:

@@ -40,13 +40,17 @@ def published_columns(half: Half, listed: Collection[str] | None) -> frozenset[s
     return there - half.facts.generated if listed is None else there & frozenset(listed)
 
 
-def shared_columns(source: Half, target: Half, published: frozenset[str]) -> tuple[SharedColumn, ...]:
+def shared_columns(
+    source: Half, target: Half, published: frozenset[str], generated: bool = False
+) -> tuple[SharedColumn, ...]:
     """Choose the columns that are compared, sorted by name.
 
+    Args:
+        generated: those that the target generates too.
     Raises:
         SettingInvalid: a server refuses an expression of the mapping.
     """
-    there = frozenset(target.facts.types) - target.facts.generated
+    there = frozenset(target.facts.types) - (frozenset() if generated else target.facts.generated)
     names = sorted(name for name in published - source.rules.excluded if target.own(name) in there)
     left, right = source.types_of(names), target.types_of(names)
     return tuple(SharedColumn(name, left[name], right[name]) for name in names)
@@ -59,7 +63,9 @@ def left_out(source: Half, target: Half, published: frozenset[str], shared: froz
     only_source = {n for n in published - shared - excluded if target.own(n) not in target.facts.generated}
     fed = {target.own(name) for name in published - excluded}
     yield from _named("not compared, as the mapping excludes them", excluded)
-    yield from _named("not compared, as each side generates them", (generated | target.facts.generated) - excluded)
+    known = {target.own(name) for name in shared}
+    made = generated | (target.facts.generated - known)
+    yield from _named("not compared, as each side generates them", made - excluded)
     yield from _named("not published", there - published - generated - excluded)
     yield from _named("on the source only", only_source)
     only_target = frozenset(target.facts.types) - target.facts.generated - fed - excluded - there

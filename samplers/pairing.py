@@ -38,6 +38,8 @@ class Wanted:
     """Those that the source publishes; `None`: all but generated ones."""
     where: str | None = None
     """Rows that the source publishes; `None`: all."""
+    generated: bool = False
+    """Columns that the target generates are compared too; the source's are where `columns` names them."""
 
 
 def wanted_of(scope: Scope, catalogs: Catalogs, mapping: Rules = NO_MAPPING) -> list[Wanted]:
@@ -99,7 +101,7 @@ def _shared(wanted: Wanted, source: Half, target: Half) -> "_Table | Skipped":
     for half in (source, target):
         half.check_filter()
     published = published_columns(source, wanted.columns)
-    columns = {column.name: column for column in shared_columns(source, target, published)}
+    columns = {column.name: column for column in shared_columns(source, target, published, wanted.generated)}
     if not columns:
         return Skipped(wanted.name, "the two sides have no column in common")
     if wanted.where and (problem := source.filter_problem(wanted.where)):
@@ -118,6 +120,7 @@ def _pair(table: _Table, agreement: Agreement) -> TablePair:
     key = shared_key(source, target, table.columns, agreement.one_encoding)
     notes = [f"in buckets: {key.obstacle}"] if key.obstacle else []
     notes += left_out(source, target, table.published, frozenset(table.columns))
+    notes += [f"rows not published are not compared, only those with {wanted.where}"] if wanted.where else []
     notes += shape_notes(columns, agreement)
     return TablePair(
         name=wanted.name,

@@ -366,6 +366,48 @@ def test_tables_of_every_kind_are_compared(pair: Pair):
     assert keys["public.plain"] is None
 
 
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        ("int GENERATED ALWAYS AS (a * 2) STORED", "int"),
+        ("int DEFAULT 5", "int GENERATED ALWAYS AS (a * 2) STORED"),
+        ("int GENERATED ALWAYS AS (a * 3) STORED", "int GENERATED ALWAYS AS (a * 2) STORED"),
+    ],
+)
+def test_columns_that_either_side_generates_are_compared(pair: Pair, here: str, there: str):
+    for server, kind in ((pair.source, here), (pair.target, there)):
+        server.execute(f"CREATE TABLE sums (id int PRIMARY KEY, a int, total {kind})")
+        server.execute("INSERT INTO sums (id, a) VALUES (1, 2)")
+    (one,) = diff(pair, "--settle", "0.2", expect=1)["differences"]
+    assert ("row-different", ["total"]) == (one["kind"], one["columns"])
+
+
+def test_columns_that_both_sides_generate_alike_are_equal(pair: Pair):
+    pair.execute("CREATE TABLE sums (id int PRIMARY KEY, a int, total int GENERATED ALWAYS AS (a * 2) STORED)")
+    pair.execute("INSERT INTO sums (id, a) VALUES (1, 2)")
+    assert table(diff(pair, "--settle", "0.2", expect=0), "public.sums")["notes"] == []
+
+
+def test_what_a_publication_leaves_out_is_said_to_people_too(pair: Pair):
+    pair.execute("CREATE TABLE people (id int PRIMARY KEY, email text)")
+    pair.source.execute("INSERT INTO people SELECT i, 'mail' FROM generate_series(1, 10) i")
+    pair.replicate("TABLE people (id) WHERE (id <= 6)")
+    pair.catch_up()
+    said = run(pair.source.dsn, pair.target.dsn)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert "note: public.people: not published: email" in said.stdout
+    assert "note: public.people: rows not published are not compared, only those with (id <= 6)" in said.stdout
+
+
+def test_tables_that_inherit_on_the_source_and_are_partitions_on_the_target_are_no_difference(pair: Pair):
+    pair.source.execute("CREATE TABLE days (id int, day int); CREATE TABLE days_1 () INHERITS (days)")
+    pair.target.execute("CREATE TABLE days (id int, day int) PARTITION BY LIST (day)")
+    pair.target.execute("CREATE TABLE days_1 PARTITION OF days FOR VALUES IN (1)")
+    pair.execute("INSERT INTO days_1 VALUES (1, 1), (2, 1)")
+    document = diff(pair, "--settle", "0.2", expect=3)
+    assert ("equal", "unknown") == tuple(table(document, one)["verdict"] for one in ("public.days_1", "public.days"))
+
+
 def test_a_mapping_says_how_the_target_differs_by_design(pair: Pair, tmp_path: Path):
     both(pair)
     pair.target.execute("ALTER TABLE items RENAME TO goods")

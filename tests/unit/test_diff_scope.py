@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditor.diff_scope import Pairing, lopsided_columns, pair_names, selected, unreadable
+from auditor.diff_scope import Pairing, lopsided_columns, pair_names, selected, told_by_parts, unreadable
 from comparators.errors import SettingInvalid
 from comparators.mapping import NO_MAPPING, ColumnRules, Mapping
 from samplers.catalog import Column, TableShape
@@ -78,6 +78,23 @@ def test_marker_and_canary_of_an_audit_are_left_out_unless_they_are_named():
 def test_patterns_choose_by_either_sides_name(pattern, names):
     everything = Pairing({"public.a": "public.a", "public.b": "public.b", "old.a": "old.a", "old.z": "new.z"})
     assert names == set(selected(everything, [pattern]).both)
+
+
+@pytest.mark.parametrize("name", ["[a]*?", "a?", "[!x]"])
+def test_a_name_with_signs_of_patterns_means_that_table_and_no_other(name: str):
+    everything = Pairing({one: one for one in (f"public.{name}", "public.ab", "public.y", "public.abc")})
+    for pattern in (name, f"public.{name}"):
+        assert set(selected(everything, [pattern]).both) == {f"public.{name}"}
+
+
+def test_a_table_whose_parts_meet_tables_of_their_own_is_skipped_and_said():
+    inherited, partitioned = plain("public.r", "public.r1", "public.r2"), side(ROOT, *LEAVES)
+    found = pair_names(inherited, partitioned, NO_MAPPING)
+    assert set(found.both) == {"public.r", "public.r1", "public.r2"}
+    assert "one by one" in told_by_parts(found, inherited, partitioned)["public.r"].reason
+    assert not told_by_parts(found, inherited, inherited)
+    attached = plain("public.r", "public.r1")  # the other part is nobody else's: a difference remains one
+    assert not told_by_parts(pair_names(attached, partitioned, NO_MAPPING), attached, partitioned)
 
 
 def test_a_pattern_also_chooses_what_one_side_lacks():
