@@ -81,9 +81,10 @@ def total(steps: list[Step]) -> Step:
 
 
 @contextmanager
-def sessions(pair: Pair, **limits: float) -> Iterator[Sessions]:
+def sessions(pair: Pair) -> Iterator[Sessions]:
+    """Open them."""
     with (
-        connect(pair.source.dsn, **limits) as source, connect(pair.target.dsn, **limits) as target,
+        connect(pair.source.dsn) as source, connect(pair.target.dsn) as target,
         connect(pair.source.dsn) as source_asks, connect(pair.target.dsn) as target_asks,
     ):  # fmt: skip
         yield Sessions(pair, source, target, source_asks, target_asks)

@@ -155,6 +155,24 @@ def test_a_target_that_stops_and_comes_back_again_and_again_is_never_different(s
     assert [[("row-different", (b"1234",), ("v",))]] * 2 == [kinds(one) for one in found]
 
 
+def test_writers_on_a_table_without_a_key_cause_no_difference_and_hide_none(sides: Sessions) -> None:
+    sides.pair.target.execute("DELETE FROM u WHERE n = 499; INSERT INTO u VALUES (1000, 'planted')")
+    writer = sides.pair.source.connect()
+
+    def write(time: int) -> None:
+        writer.execute(
+            f"UPDATE u SET v = v || 'x' WHERE n IN ({time % 100}, 100); INSERT INTO u VALUES (600, '{time}')"
+        )
+
+    with Background(write):
+        found = [swept(sides, "u") for _ in range(3)]
+    for one in found:
+        assert [("row-extra", 1), ("row-missing", 1)] == sorted((d.kind, d.count) for d in one.differences)
+    sides.pair.catch_up()
+    last = swept(sides, "u")
+    assert (last.rows - 1, 2, 0) == (last.verified, last.different, last.hot)
+
+
 def test_a_target_that_is_seconds_behind_and_then_is_not_is_verified(sides: Sessions) -> None:
     with held_up(sides.pair):
         sides.pair.source.execute("UPDATE t SET n = 1; INSERT INTO t VALUES (-5, 0, 'x'); DELETE FROM t WHERE id = 9")
