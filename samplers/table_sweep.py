@@ -8,6 +8,7 @@ different, or known to be hot.
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from comparators.digest_sql import key_after, segments_digest, whole_digest
@@ -27,6 +28,9 @@ HELD_PLACES = 500
 """Segments that differ at first sight and wait for their second look; more of them are looked at at once."""
 HELD_SECONDS = 3.0
 """How long they wait at most, where positions tell at once what is late."""
+LOOKED_PLACES = 50
+LOOKED_KEYS = 50_000
+"""Rows that are looked at together, give or take the segments listed at a time: where all differ, not all are held."""
 STILL_OPEN = "a transaction that was writing when the sweep began is still open on the source"
 SPEAK_SECONDS = 1.0
 """The caller hears from us at least so often, though no segment may be finished."""
@@ -300,13 +304,23 @@ class TableSweep:
 
     def _look_again(self) -> None:
         self._drain()
-        keys = [self._drill.suspects(held.places, held.found) for held in self._held]
-        settled = self._drill.settle(key for some in keys for key in some)
-        for held, some in zip(self._held, keys, strict=True):
-            for key in some:
-                held.found.count(settled[key])
-            self._ready.append(_summed(held))
+        waiting: list[tuple[_Held, list[Key]]] = []
+        for held in self._held:
+            for first in range(0, len(held.places), LOOKED_PLACES):
+                places = held.places[first : first + LOOKED_PLACES]
+                waiting.append((held, self._drill.suspects(places, held.found)))
+                if sum(len(keys) for _, keys in waiting) > LOOKED_KEYS:
+                    self._settle(waiting)
+                    waiting = []
+        self._settle(waiting)
+        self._ready += [_summed(held) for held in self._held]
         self._held.clear()
+
+    def _settle(self, waiting: Sequence[tuple[_Held, list[Key]]]) -> None:
+        settled = self._drill.settle(key for _, keys in waiting for key in keys)
+        for held, keys in waiting:
+            for key in keys:
+                held.found.count(settled[key])
 
     def _told(self, step: Step) -> Step:
         """Speak of the plan's own segments; of one that was cut only when all its pieces are done."""
