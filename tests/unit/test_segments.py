@@ -1,9 +1,10 @@
 """Segments cover every key once, whatever the bounds; a statement takes about as long as it should."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comparators.segments import Key, Pace, Plan, Range
+from comparators.segments import Key, Pace, Plan, Range, arrays
 
 bounds = st.lists(st.integers(-50, 50), unique=True).map(lambda found: tuple((b"%d" % n,) for n in sorted(found)))
 
@@ -25,10 +26,21 @@ def test_neighbouring_segments_are_one_range(cuts: tuple[Key, ...], data: st.Dat
     first = data.draw(st.integers(0, plan.segments - 1))
     past_last = data.draw(st.integers(first + 1, plan.segments))
     key = data.draw(st.integers(-60, 60))
-    parts = [plan.range(number) for number in range(first, past_last)]
+    parts = plan.ranges(first, past_last)
     assert inside(key, plan.range(first, past_last)) is any(inside(key, part) for part in parts)
-    outer = (first > 0) + (past_last < plan.segments)
-    assert past_last - first - 1 + outer == len(plan.inside(first, past_last))
+    assert past_last - first == len(parts)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ([(b"1",), (b"2",)], [b'{"1","2"}']),
+        ([(b"a", None), (b'q"\\', b"b,c")], [b'{"a","q\\"\\\\"}', b'{NULL,"b,c"}']),
+        ([(b"NULL",), (b"",)], [b'{"NULL",""}']),
+    ],
+)
+def test_keys_are_written_as_arrays_that_the_server_reads_back(keys: list[Key], expected: list[bytes]) -> None:
+    assert expected == arrays(keys)
 
 
 @given(st.lists(st.tuples(st.none() | st.binary(max_size=5), st.binary(max_size=5))))
