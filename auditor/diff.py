@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from auditor.bars import Bars
 from auditor.diff_reading import Reading
 from auditor.diff_report import Missing, Report, TableResult
-from auditor.diff_scope import Pairing, lopsided_columns, pair_names, selected, told_by_parts, unreadable
+from auditor.diff_scope import (
+    Pairing,
+    lopsided_columns,
+    pair_names,
+    selected,
+    several_in_one,
+    told_by_parts,
+    unreadable,
+)
 from auditor.diff_sides import Followed, Sides, followed
 from comparators.errors import SettingInvalid
 from comparators.mapping import NO_MAPPING
@@ -90,9 +98,9 @@ def _look(request: Request, sides: Sides) -> Work:
     everything = pair_names(source, target, rules)
     pairing = selected(everything, request.tables)
     wanted = [_wanted(source[here], there, published.get(here)) for here, there in pairing.both.items()]
-    by_parts = told_by_parts(everything, source, target)
+    twice = {**told_by_parts(everything, source, target), **several_in_one(everything, rules)}
     skipped = {**unreadable(pairing), **follow.unfinished(pairing.both)}
-    skipped.update((name, reason) for name, reason in by_parts.items() if name in pairing.both)
+    skipped.update((name, reason) for name, reason in twice.items() if name in pairing.both)
     paired = pair_tables(sides.source, sides.target, [one for one in wanted if one.name not in skipped], rules)
     lopsided = {
         here: lopsided_columns(here, source[here], target[there], rules, _columns(published.get(here)))

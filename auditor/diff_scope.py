@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 from comparators.errors import SettingInvalid
 from comparators.mapping import Mapping as Rules
+from comparators.positions import Side
 from comparators.tables import Skipped
 from samplers.catalog import TableShape
 from samplers.survey import CONTROL_TABLES
@@ -127,6 +128,19 @@ def unreadable(pairing: Pairing) -> dict[str, Skipped]:
         here: Skipped(here, "a schema or table whose name has a dot cannot be compared yet")
         for here, there in pairing.both.items()
         if here in found or there in found
+    }
+
+
+def several_in_one(pairing: Pairing, rules: Rules) -> dict[str, Skipped]:
+    """Give the tables that meet another's in one table of the target, where no filter parts the rows of it."""
+    meet: dict[str, list[str]] = {}
+    for here, there in pairing.both.items():
+        meet.setdefault(there, []).append(here)
+    return {
+        one: Skipped(one, f"{' and '.join(some)} meet in the target's {there}: filter it for each of them")
+        for there, some in meet.items()
+        for one in some
+        if len(some) > 1 and any(rules.columns(each).where(Side.TARGET) is None for each in some)
     }
 
 

@@ -128,6 +128,9 @@ def _without_secrets(message: str, conninfo: str) -> str:
     for key in ("password", "sslpassword", "oauth_client_secret"):
         if secret := params.get(key):
             message = message.replace(str(secret), "***")
+    for key in ("host", "dbname"):  # an @ in a password that is not written as %40 leaves the rest of it there
+        if "@" in (value := str(params.get(key) or "")):
+            message = message.replace(value, "***")
     return message
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp, maybe_parse
 
-from comparators.encoding import bound_type
+from comparators.encoding import ColumnType, bound_type
 from comparators.tables import KeyColumn, Mode
 from samplers.column_types import Order, UniqueKey
 from samplers.halves import Half
@@ -28,9 +28,7 @@ class SharedKey:
         return Mode.BUCKETS if self.obstacle else Mode.RANGES
 
 
-def shared_key(
-    source: Half, target: Half, columns: Mapping[str, SharedColumn], one_encoding: bool
-) -> SharedKey:
+def shared_key(source: Half, target: Half, columns: Mapping[str, SharedColumn], one_encoding: bool) -> SharedKey:
     """Choose the first key whose ranges both sides share, else the first that both have, else none.
 
     Args:
@@ -68,9 +66,11 @@ def _joined(
     if [two.name for _, two, _ in pairs] != list(right.names):
         obstacle = "the key's columns are indexed in another order on the target"
     bounds = [bound_type(column.source, column.target) for _, _, column in pairs]
+    texts = [_by_text(column.source) or _by_text(column.target) for _, _, column in pairs]
+    how = list(zip(pairs, bounds, texts, strict=True))
     return SharedKey(
-        tuple(_column(c.name, one, b or c.source.sql) for (one, _, c), b in zip(pairs, bounds, strict=True)),
-        tuple(_column(c.name, two, b or c.target.sql) for (_, two, c), b in zip(pairs, bounds, strict=True)),
+        tuple(_column(c.name, one, b or c.source.sql, text) for (one, _, c), b, text in how),
+        tuple(_column(c.name, two, b or c.target.sql, text) for (_, two, c), b, text in how),
         obstacle,
     )
 
@@ -88,8 +88,15 @@ def _obstacle(left: Order, right: Order, column: SharedColumn, one_encoding: boo
     return None
 
 
-def _column(name: str, order: Order, kind: str) -> KeyColumn:
+def _by_text(kind: ColumnType) -> bool:
+    """Say whether values are found by their text: `unnest` takes composite ones apart, others' `=` is out of sight."""
+    return kind.kind == "c" or (kind.kind == "b" and not kind.builtin)
+
+
+def _column(name: str, order: Order, kind: str, as_text: bool) -> KeyColumn:
     expression: exp.Expr = exp.column(exp.to_identifier(order.name, quoted=True))
     if not order.own and order.collation is not None:
         expression = exp.Collate(this=expression, expression=maybe_parse(order.collation, dialect="postgres"))
+    if as_text:
+        expression, kind = exp.cast(expression, "text", dialect="postgres"), "text"
     return KeyColumn(name, expression.sql(dialect="postgres"), kind)

@@ -33,6 +33,12 @@ def test_values_look_alike_whatever_the_server_is_set_to(pair: Pair):
     assert [("2026-01-02 03:04:05.678901+00|1 day 02:00:00|0.1|\\x00ff",)] * 4 == shown
 
 
+def test_an_unwritten_escape_in_a_password_does_not_print_the_rest_of_it():
+    with pytest.raises(SideUnavailable) as error:
+        connect("postgresql://auditor:top@moresecret@127.0.0.1:1/app")
+    assert "secret" not in str(error.value)
+
+
 def test_each_pinned_setting_holds(pair: Pair):
     with connect(pair.source.dsn) as session:
         for name in PINNED:

@@ -382,6 +382,29 @@ def test_columns_that_either_side_generates_are_compared(pair: Pair, here: str, 
     assert ("row-different", ["total"]) == (one["kind"], one["columns"])
 
 
+OPERATORS = {"<": "lt", "<=": "le", "=": "eq", ">=": "ge", ">": "gt"}
+NUMBERS = "".join((  # a number by another name, with operators that only `public` has
+    "CREATE TYPE k; CREATE FUNCTION k_in(cstring) RETURNS k LANGUAGE internal IMMUTABLE STRICT AS 'int4in';",
+    "CREATE FUNCTION k_out(k) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'int4out';",
+    "CREATE TYPE k (input = k_in, output = k_out, like = int4);",
+    "CREATE FUNCTION k_cmp(k, k) RETURNS int LANGUAGE internal IMMUTABLE STRICT AS 'btint4cmp';",
+    *(f"CREATE FUNCTION k_{name}(k, k) RETURNS bool LANGUAGE internal IMMUTABLE STRICT AS 'int4{name}';"
+      f"CREATE OPERATOR {sign} (leftarg = k, rightarg = k, function = k_{name});" for sign, name in OPERATORS.items()),
+    "CREATE OPERATOR CLASS k_ops DEFAULT FOR TYPE k USING btree AS ",
+    ", ".join(f"OPERATOR {number} {sign}" for number, sign in enumerate(OPERATORS, 1)), ", FUNCTION 1 k_cmp(k, k)",
+))  # fmt: skip
+
+
+@pytest.mark.parametrize(("define", "key"), [("CREATE TYPE k AS (x int, y text)", "(1,a)"), (NUMBERS, "42")])
+def test_rows_are_named_by_keys_of_types_that_somebody_made(pair: Pair, define: str, key: str):
+    pair.execute(f"{define}; CREATE TABLE made (k k PRIMARY KEY, v int)")
+    pair.execute(f"INSERT INTO made VALUES ('{key}', 1)")
+    assert diff(pair, "--settle", "0.2", expect=0)["verdict"] == "equal"
+    pair.target.execute("UPDATE made SET v = 2")
+    (one,) = diff(pair, "--settle", "0.2", "--show-keys", expect=1)["differences"]
+    assert ("row-different", {"k": key}, ["v"]) == (one["kind"], one["key"], one["columns"])
+
+
 def test_columns_that_both_sides_generate_alike_are_equal(pair: Pair):
     pair.execute("CREATE TABLE sums (id int PRIMARY KEY, a int, total int GENERATED ALWAYS AS (a * 2) STORED)")
     pair.execute("INSERT INTO sums (id, a) VALUES (1, 2)")

@@ -2,9 +2,17 @@
 
 import pytest
 
-from auditor.diff_scope import Pairing, lopsided_columns, pair_names, selected, told_by_parts, unreadable
+from auditor.diff_scope import (
+    Pairing,
+    lopsided_columns,
+    pair_names,
+    selected,
+    several_in_one,
+    told_by_parts,
+    unreadable,
+)
 from comparators.errors import SettingInvalid
-from comparators.mapping import NO_MAPPING, ColumnRules, Mapping
+from comparators.mapping import NO_MAPPING, ColumnRules, Mapping, SideRules
 from samplers.catalog import Column, TableShape
 
 
@@ -85,6 +93,15 @@ def test_a_name_with_signs_of_patterns_means_that_table_and_no_other(name: str):
     everything = Pairing({one: one for one in (f"public.{name}", "public.ab", "public.y", "public.abc")})
     for pattern in (name, f"public.{name}"):
         assert set(selected(everything, [pattern]).both) == {f"public.{name}"}
+
+
+def test_tables_that_meet_in_one_are_skipped_unless_filters_part_its_rows():
+    source, target = plain("public.a", "public.b"), plain("public.t")
+    for where, skipped in ((None, {"public.a", "public.b"}), ("true", set())):
+        rules = Mapping({
+            one: ColumnRules(target="public.t", on_target=SideRules(where=where)) for one in source
+        })  # fmt: skip
+        assert skipped == several_in_one(pair_names(source, target, rules), rules).keys()
 
 
 def test_a_table_whose_parts_meet_tables_of_their_own_is_skipped_and_said():
