@@ -6,45 +6,12 @@ way. They are folded from the engine's steps, so that a step which is told twice
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from comparators.tables import TablePair
+from samplers.table_sweep import Step
 
 Value = dict[str, Any]
-
-
-class Difference(Protocol):
-    """A row that differs, as far as it is counted here."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def count(self) -> int: ...
-
-
-class Step(Protocol):
-    """Segments that were compared, as far as they are counted here."""
-
-    @property
-    def first(self) -> int: ...
-    @property
-    def past_last(self) -> int: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def verified(self) -> int: ...
-    @property
-    def different(self) -> int: ...
-    @property
-    def hot(self) -> int: ...
-    @property
-    def unverified(self) -> int: ...
-    @property
-    def through(self) -> int | None: ...
-    @property
-    def started_at(self) -> float: ...
-    @property
-    def reason(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)

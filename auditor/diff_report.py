@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from comparators.findings import Kind, position_text
 from comparators.tables import TablePair
+from samplers.table_sweep import RowDifference, Step
 
 EQUAL, DIFFERENT, UNKNOWN = "equal", "different", "unknown"
 CODES = {EQUAL: 0, DIFFERENT: 1, UNKNOWN: 3}
@@ -14,46 +15,6 @@ ONLY_SOURCE, ONLY_TARGET = "only on the source", "only on the target"
 LIMITING = ("not compared", "not published", "rows not published")
 """How notes begin that name columns or rows which nobody compared."""
 Document = dict[str, Any]
-
-
-class Difference(Protocol):
-    """A row that differs, as the sweep reports it."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def key(self) -> tuple[bytes | None, ...]: ...
-    @property
-    def columns(self) -> tuple[str, ...]: ...
-    @property
-    def source_position(self) -> int | None: ...
-    @property
-    def target_position(self) -> int | None: ...
-    @property
-    def count(self) -> int: ...
-
-
-class Part(Protocol):
-    """What the sweep reports of a part of the table."""
-
-    @property
-    def past_last(self) -> int: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def verified(self) -> int: ...
-    @property
-    def different(self) -> int: ...
-    @property
-    def hot(self) -> int: ...
-    @property
-    def unverified(self) -> int: ...
-    @property
-    def through(self) -> int | None: ...
-    @property
-    def reason(self) -> str | None: ...
-    @property
-    def differences(self) -> Sequence[Difference]: ...
 
 
 NameKey = Callable[[str, Sequence[bytes | None]], str]
@@ -83,11 +44,11 @@ class TableResult:
     """Why rows are unverified."""
     seconds: float = 0.0
     kinds: Counter[str] = field(default_factory=Counter)
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[RowDifference] = field(default_factory=list)
     _through: int | None = None
     _parts: int = 0
 
-    def add(self, part: Part) -> None:
+    def add(self, part: Step) -> None:
         """Take in what the sweep found in a part of the table."""
         self.position = part.past_last
         self.rows += part.rows
@@ -237,7 +198,7 @@ def _shape(table: str, columns: Sequence[str]) -> Document:
     }  # fmt: skip
 
 
-def _row(result: TableResult, one: Difference, name_key: NameKey, show_keys: bool) -> Document:
+def _row(result: TableResult, one: RowDifference, name_key: NameKey, show_keys: bool) -> Document:
     return {
         "kind": one.kind,
         "table": result.table,

@@ -12,7 +12,7 @@ from comparators.tables import Skipped
 from samplers.anchors import Anchors
 from samplers.catalog import Subscription, TableShape, server_facts, subscriptions
 from samplers.connections import connect
-from samplers.passage import NoPassage, Passage, Passing
+from samplers.passage import NoPassage, Passage, Passages, Passing
 from samplers.rows import Session, fetch
 from samplers.slots import PLUGIN, inspect_slots
 
@@ -139,10 +139,11 @@ class Followed:
 
     def passage(self, sides: Sides, target_table: str) -> Passing:
         """Give what tells when the target has applied a position of the source, for one table."""
-        for one in self.subscriptions:
-            if target_table in self.carried(one):
-                return sides.passage(one.origin_name, one.slot_name)
-        return NoPassage()
+        carriers = [one for one in self.subscriptions if target_table in self.carried(one)]
+        passages = [sides.passage(one.origin_name, one.slot_name) for one in carriers]
+        if len(passages) > 1:
+            return Passages(passages)  # its partitions, or rows by filters, come by several
+        return passages[0] if passages else NoPassage()
 
     def unfinished(self, both: Mapping[str, str]) -> dict[str, Skipped]:
         """Give the tables whose initial copy goes on: what they lack says nothing."""

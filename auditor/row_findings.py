@@ -7,13 +7,14 @@ it (`next`) and takes its place when the sweep is complete: so its count is exac
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from auditor.peers import Peers
 from auditor.sealing import Sealer, Texts
 from comparators.errors import PoisonFrame
 from comparators.findings import KEYS_LISTED
 from comparators.tables import TablePair
+from samplers.table_sweep import RowDifference
 
 DETECTOR = "row"
 Record = Mapping[str, Any]
@@ -30,29 +31,6 @@ class Sweep(NamedTuple):
 
 
 _TALLY = ("sweep", "count", "keys", "key_cipher", "columns", "source_position", "target_position")
-
-
-class Difference(Protocol):
-    """One row, or several alike without a key, as the engine reports it."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def key(self) -> tuple[bytes | None, ...]: ...
-    @property
-    def columns(self) -> tuple[str, ...]: ...
-    @property
-    def source_hash(self) -> int | None: ...
-    @property
-    def target_hash(self) -> int | None: ...
-    @property
-    def source_position(self) -> int: ...
-    @property
-    def target_position(self) -> int | None: ...
-    @property
-    def xmin(self) -> str | None: ...
-    @property
-    def count(self) -> int: ...
 
 
 class RowFindings:
@@ -81,7 +59,7 @@ class RowFindings:
 
     def found(
         self, pair: TablePair, subscription: str, sweep: Sweep, kinds: Mapping[str, int],
-        differences: Sequence[Difference], now: float,
+        differences: Sequence[RowDifference], now: float,
     ) -> Items:  # fmt: skip
         """Give the records that a step of a sweep changes.
 
@@ -136,7 +114,7 @@ class RowFindings:
         kind: str,
         sweep: Sweep,
         count: int,
-        some: Sequence[Difference],
+        some: Sequence[RowDifference],
         now: float,
     ) -> dict[str, Any]:
         """Add rows to what a finding's sweep has gathered: the finding itself, or what will follow it."""
@@ -147,7 +125,7 @@ class RowFindings:
         return {**settled, "next": added} if ahead else self._explained(pair.name, {**settled, **added})
 
     def _tally(
-        self, before: Record, pair: TablePair, sweep: Sweep, count: int, some: Sequence[Difference]
+        self, before: Record, pair: TablePair, sweep: Sweep, count: int, some: Sequence[RowDifference]
     ) -> dict[str, Any]:
         listed, keys = list(before.get("keys") or ()), self._unsealed(before)
         known = {one["hash"] for one in listed}
@@ -170,7 +148,7 @@ class RowFindings:
         except PoisonFrame:  # sealed with a key that is lost: their hashes stay listed
             return []
 
-    def _shown(self, pair: TablePair, one: Difference) -> dict[str, Any]:
+    def _shown(self, pair: TablePair, one: RowDifference) -> dict[str, Any]:
         shown: dict[str, Any] = {
             "hash": self._sealer.name(pair.name, one.key), "source_hash": one.source_hash,
             "target_hash": one.target_hash, "source_position": one.source_position,
@@ -202,7 +180,7 @@ class RowFindings:
 
 
 def _suspect(
-    identity: str, pair: TablePair, subscription: str, kind: str, count: int, first: Difference, now: float
+    identity: str, pair: TablePair, subscription: str, kind: str, count: int, first: RowDifference, now: float
 ) -> dict[str, Any]:
     return {
         "id": identity, "kind": kind, "state": "confirmed", "detector": DETECTOR, "table": pair.name,

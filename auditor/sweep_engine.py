@@ -5,10 +5,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from auditor.coverage import Step
-from auditor.row_findings import Difference
 from comparators.segments import Plan
 from comparators.tables import Mode, Skipped, TablePair
+from samplers.table_sweep import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +23,10 @@ class Tables:
         return frozenset((*self.pairs, *self.waiting))
 
 
-class FullStep(Step, Protocol):
-    """A step with the rows that it found different."""
-
-    @property
-    def differences(self) -> tuple[Difference, ...]: ...
-
-
 class Sweep(Protocol):
     """A sweep of one table under way."""
 
-    def step(self) -> FullStep | None:
+    def step(self) -> Step | None:
         """Compare the next piece; `None`: the table is done.
 
         Raises:

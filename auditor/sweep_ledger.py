@@ -14,10 +14,11 @@ from auditor.coverage import Coverage, read_coverage
 from auditor.crosscheck import CrossCheck
 from auditor.records import Records
 from auditor.row_findings import RowFindings, Sweep
-from auditor.sweep_engine import FullStep, Tables
+from auditor.sweep_engine import Tables
 from auditor.sweep_plan import signature
 from comparators.errors import NotReady
 from comparators.tables import Skipped, TablePair
+from samplers.table_sweep import Step
 
 RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0)
 """Pauses after failures of a table in a row."""
@@ -153,7 +154,7 @@ class Ledger:
         """Go on with a sweep."""
         self._store(self.of(job).described(job.pair).resumed())
 
-    def note(self, job: Job, step: FullStep, seconds: float) -> None:
+    def note(self, job: Job, step: Step, seconds: float) -> None:
         """Add a step, what it found different, and how long it took.
 
         Raises:

@@ -37,11 +37,16 @@ def sweep(pair: Pair, table: str = "public.t", options: SweepOptions = OPTIONS, 
             steps.append(step)
     for before, after in pairwise(steps):
         assert before.past_last == after.first
+    rows, verified, different, hot, unverified = (
+        sum(getattr(step, name) for step in steps) for name in ("rows", "verified", "different", "hot", "unverified")
+    )
+    reasons = [step.reason for step in steps if step.reason and step.past_last > step.first]
     return Step(
-        steps[0].first, steps[-1].past_last, *(sum(getattr(s, n) for s in steps) for n in
-        ("rows", "verified", "different", "hot", "unverified")), min((s.through or 0) for s in steps),
-        reason=next((s.reason for s in steps if s.reason and s.past_last > s.first), None), differences=sum((s.differences for s in steps), ()),
+        steps[0].first, steps[-1].past_last, rows, verified, different, hot, unverified,
+        through=min((step.through or 0) for step in steps), reason=next(iter(reasons), None),
+        differences=tuple(one for step in steps for one in step.differences),
     )  # fmt: skip
+
 
 
 KEYS = {
