@@ -1,6 +1,7 @@
 """Whether the target has applied a source position: asked when somebody needs to know, not watched."""
 
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from comparators.errors import NotPermitted
@@ -85,6 +86,26 @@ class Passage:
             return 0
         found = ask(self._source, _CONFIRMED, [self._slot.encode()])
         return int(found[0][0] or 0) if found else 0
+
+
+class Passages:
+    """The progress of several subscriptions that bring one table: the slowest tells."""
+
+    anchored = True
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        """Take at least one; all ask on the same sessions."""
+        self.asks = passages[0].asks
+        self._passages = passages
+
+    def passed(self, position: int) -> bool:
+        """Say whether all of them have applied a source position."""
+        return all(one.passed(position) for one in self._passages)
+
+    def wait(self, position: int, seconds: float) -> bool:
+        """Wait until all of them have; false when one did not in time."""
+        deadline = time.monotonic() + seconds
+        return all(one.wait(position, max(deadline - time.monotonic(), 0)) for one in self._passages)
 
 
 class NoPassage:

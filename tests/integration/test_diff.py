@@ -466,6 +466,23 @@ def test_without_a_subscription_rows_are_read_again_until_they_stand_still(pair:
     timer.join()
 
 
+@pytest.mark.parametrize("late", [5, 15])
+def test_a_table_that_several_subscriptions_bring_waits_for_the_slowest(pair: Pair, late: int):
+    pair.execute("CREATE TABLE many (id int PRIMARY KEY, v int)")
+    pair.source.execute("INSERT INTO many SELECT i, 0 FROM generate_series(1, 20) i")
+    pair.replicate("TABLE many WHERE (id < 10)")
+    pair.replicate("TABLE many WHERE (id >= 10)", publication=f"{pair.name}_2", subscription=f"{pair.name}_2")
+    pair.catch_up()
+    pair.catch_up(f"{pair.name}_2")
+    with pair.target.connect() as session, session.transaction():
+        session.execute("SELECT FROM many WHERE id = %s FOR UPDATE", [late])
+        pair.source.execute("UPDATE many SET v = 1")
+        document = diff(pair, "--wait", "2", "--settle", "0.5", expect=3)
+    assert document["differences"] == []
+    assert len(document["subscriptions"]) == 2
+    assert table(diff(pair, expect=0), "public.many")["verified"] == 20
+
+
 def test_a_disabled_subscription_is_not_waited_for_and_said(replicated: Pair):
     replicated.target.execute(f"ALTER SUBSCRIPTION {replicated.subscription} DISABLE")
     assert "disabled" in diff(replicated, expect=0)["notes"][0]
