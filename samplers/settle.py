@@ -9,10 +9,13 @@ from enum import StrEnum
 from psycopg import Connection
 
 from comparators.errors import NotReady
-from samplers.rows import RowSource, RowVersion, Text, digest_table, insert_position, read_rows
+from samplers.commits import logged, visible
+from samplers.rows import RowSource, RowVersion, Text, digest_table, fetch, read_rows
 
 ROUNDS = 2
 """Agreeing rounds before a difference is confirmed."""
+VISIBLE_SECONDS = 1.0
+"""How long a commit that waits for a standby is waited for before the rows are left for later."""
 ATTEMPTS = 12
 """Rounds before a key that keeps changing is left for later."""
 
@@ -87,6 +90,8 @@ def settle_keys(
         open_keys = [n for n, state in enumerate(states) if _undecided(state)]
         before = {n: read_rows(source, pair.source, key_columns, keys[n]) for n in open_keys}
         _wait(source, applied)
+        if any(states[n].agreeing for n in open_keys):  # only a row that has differed already may now be confirmed
+            _see_commits(source, target)
         there = {n: read_rows(target, pair.target, key_columns, keys[n]) for n in open_keys}
         after = {n: read_rows(source, pair.source, key_columns, keys[n]) for n in open_keys}
         for n in open_keys:
@@ -106,6 +111,8 @@ def settle_table(source: Connection, target: Connection, pair: Pair, applied: Ap
         rounds += 1
         before = digest_table(source, pair.source)
         _wait(source, applied)
+        if state.agreeing:
+            _see_commits(source, target)
         there = digest_table(target, pair.target)
         after = digest_table(source, pair.source)
         state.on_source, state.on_target = before[0] != b"0", there[0] != b"0"
@@ -118,9 +125,16 @@ def _undecided(state: KeyState) -> bool:
 
 
 def _wait(source: Connection, applied: Applied) -> None:
-    position = insert_position(source)
-    if not applied(position):
+    if not applied(logged(source)):
         raise NotReady("the target has not applied what the source shows yet")
+
+
+def _see_commits(*sessions: Connection) -> None:
+    """Wait until nothing that is in a log waits for a standby: who reads rows does not see it, the other side may."""
+    for session in sessions:
+        waits_for_standbys = fetch(session, "SHOW synchronous_standby_names")[0][0]
+        if waits_for_standbys and not visible(session, VISIBLE_SECONDS):
+            raise NotReady("a commit that waits for a standby cannot be seen yet")
 
 
 def _judge(

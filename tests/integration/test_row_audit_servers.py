@@ -8,8 +8,11 @@ from dataclasses import replace
 import pytest
 
 from auditor.servers import PostgresServer
-from comparators.errors import SideUnavailable
+from comparators.errors import NotReady, SideUnavailable
 from samplers.anchors import Anchors
+from samplers.rows import RowSource
+from samplers.settle import Pair as Tables
+from samplers.settle import settle_keys
 from samplers.table_sweep import SweepOptions, TableSweep, make_plan
 from tests.conftest import SETTINGS
 from tests.helpers import Database, Pair, wait_for
@@ -88,6 +91,27 @@ def test_a_commit_that_is_in_the_log_and_cannot_be_seen_yet_is_no_difference(
     pair.catch_up()
     clean = sides.swept(table, sides.passage(), OPTIONS)
     assert (clean.rows, 0) == (clean.verified, clean.different)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_the_second_look_of_the_transaction_audit_leaves_such_a_commit_for_later(
+    pair: Pair, sides: Sessions, side: str
+) -> None:
+    database: Database = getattr(pair, side)
+    source = RowSource("public", "t", ("id", "n", "v"), ("integer", "integer", "text"))
+    with commits_wait(database):
+        writer = threading.Thread(target=pair.source.connect().execute, args=(f"BEGIN; {IN_COMMIT['t']}; COMMIT",))
+        writer.start()
+        wait_for(lambda: waiting(database), 20, "a commit that waits")
+        if side == "source":
+            wait_for(lambda: pair.target.value("SELECT v FROM t WHERE v = 'x'"), 20, "the target to be ahead")
+        with pytest.raises(NotReady, match="standby"):
+            settle_keys(
+                sides.source, sides.target, Tables(source, source), ("id",), [[b"-1"]],
+                lambda position: sides.passage().wait(position, 20),
+            )  # fmt: skip
+    writer.join()
+    wait_for(lambda: not waiting(database), 20, "the commit to end")
 
 
 def test_who_only_writes_on_and_on_does_not_hide_a_difference(pair: Pair, sides: Sessions) -> None:
