@@ -51,6 +51,10 @@ class StatementCancelled(Retryable):
     """A statement took longer than it may, or was cancelled; ask again, later or for less."""
 
 
+class Locked(StatementCancelled):
+    """Somebody holds a lock that every read of the table waits for; asking for less does not help."""
+
+
 def connect(
     conninfo: str, *, application_name: str = "auditor", statement_seconds: float = STATEMENT_SECONDS,
     lock_seconds: float = LOCK_SECONDS,
@@ -194,7 +198,9 @@ def _position(state: str, message: str, text: str) -> AuditorError | None:
 
 
 def _patience(state: str, message: str, text: str) -> AuditorError | None:
-    if state in ("57014", "55P03", "25P03", "57P05"):
+    if state == "55P03":
+        return Locked(text)
+    if state in ("57014", "25P03", "57P05"):
         return StatementCancelled(text)
     if state == "55006" or state[:2] == "40":
         return NotReady(text)

@@ -15,7 +15,7 @@ from comparators.digest_sql import key_after, segments_digest, whole_digest
 from comparators.segments import Key, Pace, Plan, Range, bound_arrays
 from comparators.tables import Mode, TablePair
 from samplers.anchors import Anchors, flush_position
-from samplers.connections import StatementCancelled
+from samplers.connections import Locked, StatementCancelled
 from samplers.passage import Passing
 from samplers.question import Question, ask, wait_any
 from samplers.rows import Session, Text
@@ -146,6 +146,8 @@ class TableSweep:
         while not self._ready:
             try:
                 self._go_on()
+            except Locked:
+                raise
             except StatementCancelled:
                 self._slower()
                 continue

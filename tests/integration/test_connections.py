@@ -4,7 +4,7 @@ import pytest
 from psycopg import pq
 
 from comparators.errors import NotPermitted, PositionLost, SettingInvalid, SideUnavailable
-from samplers.connections import PINNED, StatementCancelled, connect, connect_replication, failure, wrapped
+from samplers.connections import PINNED, Locked, StatementCancelled, connect, connect_replication, failure, wrapped
 from tests.helpers import Pair
 
 DIFFERENT = {
@@ -87,7 +87,7 @@ def test_a_statement_that_takes_too_long_may_be_tried_again(pair: Pair):
         ("53300", "sorry, too many clients already", SideUnavailable),
         ("08006", "connection failure", SideUnavailable),
         (None, "server closed the connection unexpectedly", SideUnavailable),
-        ("55P03", "canceling statement due to lock timeout", StatementCancelled),
+        ("55P03", "canceling statement due to lock timeout", Locked),
     ],
 )
 def test_errors_are_sorted_by_what_to_do_next(state: str | None, message: str, sort: type):

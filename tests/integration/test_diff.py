@@ -466,6 +466,17 @@ def test_without_a_subscription_rows_are_read_again_until_they_stand_still(pair:
     timer.join()
 
 
+def test_a_table_that_somebody_keeps_locked_is_not_known_and_holds_up_no_other(pair: Pair):
+    pair.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
+    pair.execute("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)")
+    pair.execute("ANALYZE")
+    with pair.target.connect() as session, session.transaction():
+        session.execute("LOCK TABLE a IN ACCESS EXCLUSIVE MODE")
+        document = diff(pair, "--settle", "0.2", expect=3)
+    assert "lock timeout" in table(document, "public.a")["skipped_reason"]
+    assert table(document, "public.b")["verdict"] == "equal"
+
+
 @pytest.mark.parametrize("late", [5, 15])
 def test_a_table_that_several_subscriptions_bring_waits_for_the_slowest(pair: Pair, late: int):
     pair.execute("CREATE TABLE many (id int PRIMARY KEY, v int)")
