@@ -108,11 +108,10 @@ def choose_scope(catalogs: Catalogs, selects: Callable[[str], bool], control_sch
     left_out: dict[str, tuple[str, str]] = {}
     published = {f"{p.schema}.{p.name}": p for p in catalogs.published}
     ours = {f"{p.schema}.{p.name}": p for p in catalogs.ours}
-    owners = {
-        f"{schema}.{name}": (number, state, since)
-        for number, subscription in enumerate(catalogs.subscriptions)
-        for schema, name, state, since in subscription.tables
-    }
+    owners: dict[str, list[tuple[int, str, int]]] = {}
+    for number, subscription in enumerate(catalogs.subscriptions):
+        for schema, name, state, since in subscription.tables:
+            owners.setdefault(f"{schema}.{name}", []).append((number, state, since))
     for name in sorted(set(catalogs.source) | set(published)):
         if name not in published and _shown_by_others(name, published, catalogs):
             continue
@@ -124,7 +123,7 @@ def choose_scope(catalogs: Catalogs, selects: Callable[[str], bool], control_sch
         if reason:
             left_out[name] = ("skipped", reason)
             continue
-        number, state, since = owners[name]
+        number, state, since = owners[name][0]
         tables[name] = _audited(name, published[name], ours[name], catalogs, number, state, since, control)
     return Scope(tables, left_out)
 
@@ -149,6 +148,8 @@ def _missing(
         return "its definition on the source cannot be read"
     if name not in owners:
         return "not part of the subscription: run ALTER SUBSCRIPTION ... REFRESH PUBLICATION"
+    if len(owners[name]) > 1:
+        return "several subscriptions bring it, and which of them a row comes by cannot be told: exclude it"
     if name not in catalogs.target:
         return "it does not exist on the target"
     if name not in ours:

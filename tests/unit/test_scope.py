@@ -172,3 +172,13 @@ def test_a_shape_finding_of_an_earlier_process_heals_too():
     same = scope_of(catalogs([shape()], [shape()], [published()]))
     items = ShapeWatch("m", ["s"], known.get).look(same, 2)
     assert ["healed"] == [value["state"] for value in items.values()]
+
+
+def test_a_table_that_two_subscriptions_bring_is_left_out_with_the_reason():
+    found = catalogs([shape()], [shape()], [published()])
+    both = replace(found, subscriptions=[*found.subscriptions, *found.subscriptions])
+    scope = scope_of(both)
+    assert {} == scope.tables
+    state, reason = scope.left_out["public.t"]
+    assert "skipped" == state
+    assert "several subscriptions" in reason
