@@ -156,9 +156,9 @@ class TableSweep:
         return self._told(self._ready.popleft())
 
     def _go_on(self) -> None:
-        """Do the next thing: ask, take an answer, look again at rows, or rest."""
-        self._ask()
+        """Do the next thing: take an answer, ask, look again at rows, or rest."""
         self._take()
+        self._ask()  # before anything else is done: a server that waits for us is lost time
         if self._runs and self._runs[0].done:
             self._hold(self._finish(self._runs.popleft()))
         elif self._runs:
