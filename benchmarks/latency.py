@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import yaml
@@ -166,7 +167,7 @@ def main() -> None:
         frames, threads = MemoryLog(2), Threads(threading.Event())
         core = build_core(settings, open_records(settings))
         matches = Matches(core.receive)
-        core.receive = matches  # type: ignore[method-assign]
+        patch.object(core, "receive", matches).start()
         load_ = Load(source.dsn(), args.load)
         figures: dict[str, list[float]] = {}
 

@@ -8,8 +8,7 @@ read. Each transaction that has an id holds a lock on it until after it became v
 from collections import deque
 from typing import NamedTuple
 
-from samplers.question import ask
-from samplers.rows import Session
+from samplers.rows import Session, fetch
 
 MOST = 2000
 _WRITERS = """SELECT transactionid::text FROM pg_locks
@@ -26,6 +25,25 @@ class Anchor(NamedTuple):
     writers: frozenset[int]
 
 
+class Snapshot:
+    """What a statement sees, by the ids of transactions."""
+
+    def __init__(self, text: str) -> None:
+        """Read what `pg_current_snapshot()` prints, ids of 64 bits."""
+        _, past, inside = text.split(":")
+        self._past = int(past)
+        self._inside = frozenset(int(one) for one in inside.split(",") if one)
+
+    def runs(self, writer: int) -> bool:
+        """Say whether a transaction had not ended yet, by the lower 32 bits of its id."""
+        whole = (self._past & ~0xFFFFFFFF) | writer
+        if whole > self._past + (1 << 31):
+            whole -= 1 << 32
+        elif whole < self._past - (1 << 31):
+            whole += 1 << 32
+        return whole >= self._past or whole in self._inside
+
+
 class Anchors:
     """Positions read on the source, oldest first, of which each snapshot proves the newest it can."""
 
@@ -39,42 +57,23 @@ class Anchors:
             `None` while no position is proved: a transaction has been writing since before the first one.
         """
         position = flush_position(session)
-        writers = frozenset(int(row[0] or 0) for row in ask(session, _WRITERS))
-        snapshot = (ask(session, _SNAPSHOT)[0][0] or b"").decode()
+        writers = frozenset(int(row[0] or 0) for row in fetch(session, _WRITERS))
+        snapshot = (fetch(session, _SNAPSHOT)[0][0] or b"").decode()
         self._kept.append(Anchor(position, writers))
-        return self._proved(snapshot)
+        return self._proved(Snapshot(snapshot))
 
-    def _proved(self, snapshot: str) -> int | None:
-        proved = None
-        for number, anchor in enumerate(self._kept):
-            if any(running(writer, snapshot) for writer in anchor.writers):
-                continue
-            proved, passed = anchor.position, number
-        if proved is not None:
-            for _ in range(passed):
-                self._kept.popleft()
-        while len(self._kept) > MOST:
+    def _proved(self, snapshot: Snapshot) -> int | None:
+        for number in reversed(range(len(self._kept))):
+            if not any(snapshot.runs(writer) for writer in self._kept[number].writers):
+                position = self._kept[number].position
+                for _ in range(number):
+                    self._kept.popleft()
+                return position
+        if len(self._kept) > MOST:
             del self._kept[1]  # the oldest is worth most while a long transaction holds all others back
-        return proved
+        return None
 
 
 def flush_position(session: Session) -> int:
     """Read how far the source's log is flushed."""
-    return int(ask(session, _NOW)[0][0] or 0)
-
-
-def running(writer: int, snapshot: str) -> bool:
-    """Say whether a transaction had not ended yet in a snapshot.
-
-    Args:
-        writer: its id, 32 bits of it.
-        snapshot: as `pg_current_snapshot()` prints it, ids of 64 bits.
-    """
-    _, past, inside = snapshot.split(":")
-    limit = int(past)
-    whole = (limit & ~0xFFFFFFFF) | writer
-    if whole > limit + (1 << 31):
-        whole -= 1 << 32
-    elif whole < limit - (1 << 31):
-        whole += 1 << 32
-    return whole >= limit or (inside != "" and whole in {int(one) for one in inside.split(",")})
+    return int(fetch(session, _NOW)[0][0] or 0)

@@ -7,8 +7,7 @@ passed.
 
 import time
 
-from samplers.question import ask
-from samplers.rows import Session, Text
+from samplers.rows import Session, Text, fetch
 
 GRACE_SECONDS = 0.2
 """How long a commit takes at most that waits for nobody."""
@@ -64,9 +63,9 @@ def logged(session: Session) -> int:
 
 
 def _positions(session: Session) -> tuple[int, int, float]:
-    insert, flush, delay = ask(session, _POSITIONS)[0]
+    insert, flush, delay = fetch(session, _POSITIONS)[0]
     return int(insert or 0), int(flush or 0), float(delay or 0)
 
 
 def _writers(session: Session) -> dict[Text, bool]:
-    return {writer: waits == b"t" for writer, waits in ask(session, _WRITERS)}
+    return {writer: waits == b"t" for writer, waits in fetch(session, _WRITERS)}

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from comparators.errors import NotPermitted
-from samplers.question import ask
-from samplers.rows import Session
+from samplers.rows import Session, fetch
 
 _PROGRESS = """SELECT coalesce((remote_lsn - '0/0')::bigint, 0)::text FROM pg_show_replication_origin_status()
 WHERE external_id = $1"""
@@ -75,7 +74,7 @@ class Passage:
         if not self._may_read_origin:
             return 0
         try:
-            found = ask(self._target, _PROGRESS, [self._origin])
+            found = fetch(self._target, _PROGRESS, [self._origin])
         except NotPermitted:
             self._may_read_origin = False  # the slot's confirmed position is all there is, only slower
             return 0
@@ -84,7 +83,7 @@ class Passage:
     def _confirmed(self) -> int:
         if self._slot is None:
             return 0
-        found = ask(self._source, _CONFIRMED, [self._slot.encode()])
+        found = fetch(self._source, _CONFIRMED, [self._slot.encode()])
         return int(found[0][0] or 0) if found else 0
 
 

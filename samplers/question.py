@@ -5,11 +5,9 @@ import time
 from collections.abc import Sequence
 
 import psycopg
-from psycopg import pq
 
 from comparators.errors import SideUnavailable
-from samplers.connections import wrapped
-from samplers.rows import Session, Text
+from samplers.rows import Session, Text, texts_of
 
 
 class Question:
@@ -57,19 +55,9 @@ class Question:
                 results.append(result)
         except psycopg.Error as error:
             raise SideUnavailable(f"the connection was lost: {error}") from error
-        for result in results:
-            if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
-                state = result.error_field(pq.DiagnosticField.SQLSTATE)
-                message = result.error_message.decode(errors="replace").strip()
-                # the server's words may repeat a value: only its first line names what happened
-                raise wrapped(message.splitlines()[0], state.decode() if state else None, "read rows")
         if not results:
             raise SideUnavailable("the server gave no answer")
-        found = results[-1]
-        return [
-            tuple(found.get_value(row, column) for column in range(found.nfields)) for row in range(found.ntuples)
-        ]
-
+        return [texts_of(result, "read rows") for result in results][-1]
 
     def abandon(self) -> None:
         """Have the server stop, and leave the session fit for what comes next, or closed."""
@@ -79,11 +67,6 @@ class Question:
                 continue
         except psycopg.Error:
             self._session.close()
-
-
-def ask(session: Session, statement: str, parameters: Sequence[Text] = ()) -> list[tuple[Text, ...]]:
-    """Run one statement and wait for its answer; raises as `Question.answer` does."""
-    return Question(session, statement, parameters).answer()
 
 
 def wait_any(questions: Sequence[Question], seconds: float) -> None:

@@ -16,8 +16,7 @@ from comparators.segments import Key, arrays
 from comparators.tables import SideTable, TablePair
 from samplers.commits import logged, visible
 from samplers.passage import Passing
-from samplers.question import ask
-from samplers.rows import Session, Text
+from samplers.rows import Session, Text, fetch
 
 BATCH = 500
 NAMED = 2000
@@ -149,7 +148,7 @@ class Looks:
     def _read(self, session: Session, table: SideTable, keys: Sequence[Key]) -> dict[int, Versions]:
         statement = rows_by_key(table, self.seed, self.pair.sha)
         found: dict[int, Versions] = {}
-        for number, place, xmin, digest in ask(session, statement, arrays(keys)):
+        for number, place, xmin, digest in fetch(session, statement, arrays(keys)):
             rows = (*found.get(int(number or 0) - 1, ()), Version(place, xmin, digest))
             found[int(number or 0) - 1] = tuple(sorted(rows))
         return found
@@ -168,7 +167,7 @@ class Looks:
 
     def _columns(self, session: Session, table: SideTable, keys: Sequence[Key]) -> Mapping[int, tuple[Text, ...]]:
         statement = column_hashes(table, self.seed, self.pair.sha)
-        return {int(row[0] or 0) - 1: row[1:] for row in ask(session, statement, arrays(keys))}
+        return {int(row[0] or 0) - 1: row[1:] for row in fetch(session, statement, arrays(keys))}
 
 
 def _tell_once(rows: Iterable[Settled]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from psycopg import Connection, pq
+from psycopg.pq.abc import PGresult
 from sqlglot import exp
 
 from comparators.errors import SideUnavailable
@@ -48,10 +49,20 @@ def fetch(connection: Connection, statement: str, parameters: Sequence[Text] = (
         result = connection.pgconn.exec_params(statement.encode(), list(parameters))
     except Exception as error:
         raise SideUnavailable(f"the connection was lost: {error}") from error
+    return texts_of(result, connection.info.host or "server")
+
+
+def texts_of(result: PGresult, doing: str) -> list[tuple[Text, ...]]:
+    """Give the rows of a result as the server's own texts.
+
+    Raises:
+        SideUnavailable, NotPermitted, ...: as `samplers.connections.wrapped` sorts them.
+    """
     if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
         sqlstate = result.error_field(pq.DiagnosticField.SQLSTATE)
-        message = result.error_message.decode(errors="replace").strip()
-        raise wrapped(message, sqlstate.decode() if sqlstate else None, connection.info.host or "server")
+        # the lines after the first may repeat values
+        message = result.error_message.decode(errors="replace").strip().partition("\n")[0]
+        raise wrapped(message, sqlstate.decode() if sqlstate else None, doing)
     return [
         tuple(result.get_value(row, column) for column in range(result.nfields)) for row in range(result.ntuples)
     ]

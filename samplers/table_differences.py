@@ -12,9 +12,9 @@ from comparators.tables import SideTable, TablePair
 from samplers.anchors import flush_position
 from samplers.commits import logged
 from samplers.passage import Passing
-from samplers.question import Question, ask
+from samplers.question import Question
 from samplers.row_settle import ROUNDS, Found, Looks, Settled, settle_counts
-from samplers.rows import Session, Text
+from samplers.rows import Session, Text, fetch
 
 LISTED = 1000
 """Differences told one by one, of each kind and step; the rest is counted."""
@@ -25,6 +25,7 @@ PART_ROWS = 50_000
 GROUP = 250
 """Ranges that are looked at in one statement."""
 LATE = "the target did not apply what the source shows within the time allowed"
+TOO_FAST = "rows changed faster than they could be looked at"
 UNSEEN = "a commit that is in a server's log could not be seen within the time allowed"
 
 
@@ -72,6 +73,7 @@ class Drilled:
     reason: str | None = None
     differences: list[RowDifference] = field(default_factory=list)
     _told: Counter[str] = field(default_factory=Counter)
+    _rest: dict[str, RowDifference] = field(default_factory=dict)
 
     def add(self, difference: RowDifference) -> None:
         """Take in a difference; beyond `LISTED` of a kind it is only counted."""
@@ -82,15 +84,14 @@ class Drilled:
         if self._told[kind] <= LISTED:
             self.differences.append(difference)
             return
-        last = self.differences[-1]
-        rest = next((n for n, one in enumerate(self.differences) if one.kind == kind and not one.key), None)
-        if rest is None:
-            self.differences.append(RowDifference(kind, (), count=1, source_position=last.source_position))
-        else:
-            before = self.differences[rest]
-            self.differences[rest] = RowDifference(
-                kind, (), count=before.count + difference.count, source_position=before.source_position
-            )
+        before = self._rest.get(kind)
+        count = difference.count + (before.count if before else 0)
+        self._rest[kind] = RowDifference(kind, (), source_position=difference.source_position, count=count)
+
+    @property
+    def told(self) -> tuple[RowDifference, ...]:
+        """Give the differences told one by one, and after them what was only counted."""
+        return (*self.differences, *self._rest.values())
 
     def count(self, row: Settled) -> None:
         """Take in what became of one row."""
@@ -99,7 +100,7 @@ class Drilled:
             self.add(_difference(row))
         elif row.found is Found.HOT:
             self.hot += max(here, 1)
-            self.reason = "rows changed faster than they could be looked at"
+            self.reason = TOO_FAST
         elif row.found in (Found.UNKNOWN, Found.UNSEEN):
             self.unverified += max(here, 1)
             self.reason = LATE if row.found is Found.UNKNOWN else UNSEEN
@@ -149,7 +150,7 @@ class Drill:
 
     def _part(self, whole: Range) -> Key | None:
         for session, table in ((self._source, self._pair.source), (self._target, self._pair.target)):
-            row = ask(session, key_after(table, whole.ends, PART_ROWS), whole.parameters)
+            row = fetch(session, key_after(table, whole.ends, PART_ROWS), whole.parameters)
             if row:
                 return row[0]
         return None
@@ -178,8 +179,8 @@ class Drill:
 
     def _listed(self, part: Range, found: Drilled) -> list[Key]:
         """List every row of a range."""
-        statements = lambda table: list_rows(table, part.ends, self._seed, self._pair.sha)  # noqa: E731
-        listed = self._both(statements, part.parameters)
+        seed, sha = self._seed, self._pair.sha
+        listed = self._both(lambda table: list_rows(table, part.ends, seed, sha), part.parameters)
         if listed is None:
             return self._left([part], found)
         found.rows += len(listed[0])
@@ -189,7 +190,7 @@ class Drill:
         """Leave ranges unverified, counting the source's rows."""
         for part in ranges:
             statement = list_rows(self._pair.source, part.ends, self._seed, self._pair.sha)
-            found.leave(len(ask(self._source, statement, part.parameters)), LATE)
+            found.leave(len(fetch(self._source, statement, part.parameters)), LATE)
         return []
 
     def _both(
@@ -205,7 +206,7 @@ class Drill:
             return None
         asked = Question(self._source, statement(self._pair.source), parameters)
         try:
-            there = ask(self._target, statement(self._pair.target), parameters)
+            there = fetch(self._target, statement(self._pair.target), parameters)
         except BaseException:
             asked.abandon()
             raise
@@ -215,7 +216,8 @@ class Drill:
         """Look at rows until each is equal, different, or was hot all the time."""
         return {row.key: row for row in self._looks.settle(sorted(keys, key=repr))}
 
-    def _position(self) -> int:
+    def position(self) -> int:
+        """Read a source position that the target can reach, behind every commit that can be seen now."""
         return logged(self._source) if self._passage.anchored else 0
 
     # --- buckets ------------------------------------------------------------------------------------------------
@@ -235,7 +237,7 @@ class Drill:
             return 0
         here, there = (_buckets(rows) for rows in told)
         unequal = sorted(number for number in here.keys() | there.keys() if here.get(number) != there.get(number))
-        equal_rows = sum(rows for number, (rows, _) in here.items() if number not in set(unequal))
+        equal_rows = sum(rows for number, (rows, _) in here.items() if here[number] == there.get(number))
         if unequal and self._pair.source.key:
             self._keyed_buckets(unequal, mask, found)
         elif unequal:
@@ -255,45 +257,62 @@ class Drill:
     def _list_buckets(
         self, session: Session, table: SideTable, numbers: list[int], mask: int
     ) -> list[tuple[Text, ...]]:
-        return ask(session, list_buckets(table, numbers, mask, self._seed, self._pair.sha))
+        return fetch(session, list_buckets(table, numbers, mask, self._seed, self._pair.sha))
 
     def _keyless_buckets(self, unequal: list[int], mask: int, found: Drilled) -> None:
         """Compare rows that nothing names by how many have the same hash."""
-        last: dict[str, Mapping[int, int]] = {}
-        why = LATE
-
-        def counts(session: Session, table: SideTable) -> dict[int, int]:
-            rows = self._list_buckets(session, table, unequal, mask)
-            return {int(digest or 0): int(count or 0) for digest, count in rows}
-
-        def read() -> tuple[Mapping[int, int], Mapping[int, int], Mapping[int, int]] | None:
-            nonlocal why
-            before = counts(self._source, self._pair.source)
-            last["source"] = before
-            last["position"] = {0: self._position()}
-            if not self._passage.anchored:
-                time.sleep(self._settle_seconds / ROUNDS)  # only time tells what is late from what is lost
-            if not self._passage.wait(last["position"][0], self._wait):
-                return None
-            if not self._looks.commits_seen():
-                why = UNSEEN
-                return None
-            there = counts(self._target, self._pair.target)
-            last["source"] = counts(self._source, self._pair.source)
-            return before, there, last["source"]
-
-        settled = settle_counts(read, time.monotonic() + self._settle_seconds)
+        looks = _KeylessLooks(self, unequal, mask)
+        settled = settle_counts(looks.read, time.monotonic() + self._settle_seconds)
         if settled is None:
-            found.leave(sum(last["source"].values()), why)
+            found.leave(sum(looks.source.values()), looks.why)
             return
         lacking, moving = settled
-        found.rows += sum(last["source"].values())
+        found.rows += sum(looks.source.values())
         if moving:
-            found.hot += max(sum(last["source"].get(one, 0) for one in moving), 1)
-            found.reason = "rows changed faster than they could be looked at"
+            found.hot += max(sum(looks.source.get(one, 0) for one in moving), 1)
+            found.reason = TOO_FAST
         for digest, more in sorted(lacking.items()):
             if more:
-                found.add(_keyless_difference(digest, more, last["position"][0]))
+                found.add(_keyless_difference(digest, more, looks.position))
+
+    def on_source(self, buckets: list[int], mask: int) -> Mapping[int, int]:
+        """Count the source's rows of some buckets by their hash."""
+        return _counted(self._list_buckets(self._source, self._pair.source, buckets, mask))
+
+    def on_target(self, buckets: list[int], mask: int) -> Mapping[int, int]:
+        """Count the target's rows of some buckets by their hash."""
+        return _counted(self._list_buckets(self._target, self._pair.target, buckets, mask))
+
+    def let_pass(self, position: int) -> str | None:
+        """Wait until the target shows what the source's log held; else say why it does not."""
+        if not self._passage.anchored:
+            time.sleep(self._settle_seconds / ROUNDS)  # only time tells what is late from what is lost
+        if not self._passage.wait(position, self._wait):
+            return LATE
+        return None if self._looks.commits_seen() else UNSEEN
+
+
+class _KeylessLooks:
+    """Looks at some buckets of a table without a key, one after the other."""
+
+    def __init__(self, drill: Drill, buckets: list[int], mask: int) -> None:
+        self._drill, self._buckets, self._mask = drill, buckets, mask
+        self.source: Mapping[int, int] = {}
+        """Rows of the source by their hash, as seen last."""
+        self.position = 0
+        self.why = LATE
+
+    def read(self) -> tuple[Mapping[int, int], Mapping[int, int], Mapping[int, int]] | None:
+        """Count on the source, on the target, and on the source again; `None` and `why` when the target cannot tell."""
+        before = self.source = self._drill.on_source(self._buckets, self._mask)
+        self.position = self._drill.position()
+        why = self._drill.let_pass(self.position)
+        if why is not None:
+            self.why = why
+            return None
+        there = self._drill.on_target(self._buckets, self._mask)
+        self.source = self._drill.on_source(self._buckets, self._mask)
+        return before, there, self.source
 
 
 def _difference(row: Settled) -> RowDifference:
@@ -321,6 +340,10 @@ def _unequal(here: Sequence[tuple[Text, ...]], there: Sequence[tuple[Text, ...]]
 def _bits(masks: Iterable[int]) -> bytes:
     """Write sets of 64 bits as an array of signed numbers."""
     return b"{" + b",".join(b"%d" % (mask - (1 << 64) if mask >> 63 else mask) for mask in masks) + b"}"
+
+
+def _counted(rows: list[tuple[Text, ...]]) -> Mapping[int, int]:
+    return {int(digest or 0): int(count or 0) for digest, count in rows}
 
 
 def _buckets(rows: list[tuple[Text, ...]]) -> _Digests:

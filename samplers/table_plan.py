@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from comparators.digest_sql import PAGE_ROWS, count_rows, sample_keys
 from comparators.segments import Plan
 from comparators.tables import Mode, TablePair
-from samplers.question import ask
-from samplers.rows import Session
+from samplers.rows import Session, fetch
 
 MOST_SEGMENTS = 50_000
 SAMPLED = 25
@@ -48,12 +47,12 @@ def make_plan(source: Session, pair: TablePair, options: SweepOptions) -> Plan:
         return Plan()
     segment_rows = max(options.segment_rows, rows // MOST_SEGMENTS)
     statement = _sample(source, pair, rows, segment_rows) if rows > SMALL_ROWS else None
-    return Plan(tuple(ask(source, statement or sample_keys(pair.source, segment_rows))))
+    return Plan(tuple(fetch(source, statement or sample_keys(pair.source, segment_rows))))
 
 
 def _sample(source: Session, pair: TablePair, rows: int, segment_rows: int) -> str:
     """Choose how to sample: the first rows of evenly spaced pages, or random pages where a table has several files."""
-    kind, size = ask(source, _PAGES, [pair.source.schema.encode(), pair.source.name.encode()])[0]
+    kind, size = fetch(source, _PAGES, [pair.source.schema.encode(), pair.source.name.encode()])[0]
     pages = int(size or 0)
     if kind == b"p" or pages == 0:
         percent = min(100.0 * SAMPLED / segment_rows, 100.0)
@@ -67,4 +66,4 @@ def _rows(source: Session, pair: TablePair) -> int:
     """Estimate the rows; a table that was never analysed is counted as far as it matters."""
     if pair.rows > SMALL_ROWS:
         return pair.rows
-    return int(ask(source, count_rows(pair.source, MOST_COUNTED))[0][0] or 0)
+    return int(fetch(source, count_rows(pair.source, MOST_COUNTED))[0][0] or 0)

@@ -17,8 +17,8 @@ from comparators.tables import Mode, TablePair
 from samplers.anchors import Anchors, flush_position
 from samplers.connections import Locked, StatementCancelled
 from samplers.passage import Passing
-from samplers.question import Question, ask, wait_any
-from samplers.rows import Session, Text
+from samplers.question import Question, wait_any
+from samplers.rows import Session, Text, fetch
 from samplers.table_differences import LATE, Drill, Drilled, Place, RowDifference
 from samplers.table_plan import SweepOptions, make_plan
 
@@ -122,7 +122,7 @@ class TableSweep:
         self.position = start
         for session in (source, target):
             # an index serves every range; without statistics the planner may read the whole table for each
-            ask(session, f"SET enable_seqscan = {'off' if plan.bounds else 'on'}")
+            fetch(session, f"SET enable_seqscan = {'off' if plan.bounds else 'on'}")
 
     def step(self) -> Step | None:
         """Go on until some segments are finished, or for about a second.
@@ -258,7 +258,7 @@ class TableSweep:
         rows = max(self._options.segment_rows, 1)
         if self._whole_segments.count(self._whole_segments[self._at]) > 1:
             rows = max(rows // 16, 1)
-        return ask(self._source, key_after(self._pair.source, rest.ends, rows), rest.parameters)
+        return fetch(self._source, key_after(self._pair.source, rest.ends, rows), rest.parameters)
 
     def _drain(self, keep: bool = True) -> None:
         """Wait for the answers that are on their way: what follows needs both sessions."""
@@ -365,18 +365,18 @@ def _summed(held: _Held) -> Step:
     gone = found.different_here + found.hot + found.unverified
     return replace(
         held.started, rows=rows, verified=max(rows - gone, 0), different=found.different, hot=found.hot,
-        unverified=found.unverified, reason=found.reason, differences=tuple(found.differences),
+        unverified=found.unverified, reason=found.reason, differences=found.told,
     )  # fmt: skip
 
 
 def _joined(first: Step, second: Step) -> Step:
     """Add up two steps over neighbouring pieces."""
-    throughs = [one.through for one in (first, second) if one.through is not None]
+    known = first.through is not None and second.through is not None
     sums = {
         name: getattr(first, name) + getattr(second, name)
         for name in ("rows", "verified", "different", "hot", "unverified", "differences")
     }
     return replace(
-        first, past_last=second.past_last, through=min(throughs, default=None), reason=second.reason or first.reason,
-        **sums,
+        first, past_last=second.past_last, reason=second.reason or first.reason,
+        through=min(first.through or 0, second.through or 0) if known else None, **sums,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import pytest
 
-from samplers.anchors import running
+from samplers.anchors import Snapshot
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from samplers.anchors import running
     ],
 )
 def test_a_writer_runs_or_has_ended(writer: int, snapshot: str, expected: bool) -> None:
-    assert expected is running(writer, snapshot)
+    assert expected is Snapshot(snapshot).runs(writer)
