@@ -68,7 +68,7 @@ def held_up(pair: Pair, table: str = "t") -> Iterator[None]:
 
 
 class Background:
-    """Does something again and again until the block ends."""
+    """Does something again and again, with a pause that lets the target keep up, until the block ends."""
 
     def __init__(self, act: Callable[[int], object]) -> None:
         self._act, self._stop, self.times = act, threading.Event(), 0
@@ -80,6 +80,7 @@ class Background:
             while not self._stop.is_set():
                 self.times += 1
                 self._act(self.times)
+                self._stop.wait(0.02)
         except Exception as error:
             self._error = error
 
