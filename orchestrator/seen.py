@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from comparators.preflight import Item
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessSeen:
@@ -186,6 +188,42 @@ class CanarySeen:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeSeen:
+    """The last look of one probe; items of which one could not be read are `None` as a whole."""
+
+    group: str
+    at: float | None = None
+    """When the look began."""
+    generation: int | None = None
+    error: str | None = None
+    items: tuple[Item, ...] | None = None
+    figures: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideSeen:
+    """A person takes responsibility for a condition that is over its limit, or for one item of a checklist."""
+
+    id: str
+    condition: str | None = None
+    item: str | None = None
+    owner: str | None = None
+    reason: str | None = None
+    at: float | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSeen:
+    """An alert of another system that fires, and closes the gate."""
+
+    id: str
+    name: str | None = None
+    severity: str | None = None
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """All that a verdict rests on; times are unix seconds of the auditor's clock.
 
@@ -214,6 +252,11 @@ class Evidence:
     sweeper: SweeperSeen | None = None
     coverage: Mapping[str, CoverageSeen] = field(default_factory=dict)
     canary: CanarySeen | None = None
+    probes: Mapping[str, ProbeSeen] = field(default_factory=dict)
+    """By group."""
+    overrides: tuple[OverrideSeen, ...] = ()
+    alerts: tuple[AlertSeen, ...] | None = None
+    """Those that fire now; `None`: not known."""
 
     def resolved(self) -> int | None:
         """Give the source position through which every partition has judged everything."""

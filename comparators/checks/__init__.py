@@ -1,0 +1,1 @@
+"""The checks of the preflight list: facts of both sides in, items out. Pure."""
