@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from auditor.settings import GateSettings, ReplicationSettings, Settings, SideSettings
+from comparators.checklist import GROUPS
 from comparators.errors import StoreUnavailable
+from comparators.preflight import Item, ItemStatus, item_json
 
 NOW = 1_900_000_000.0
 FINDING = "f_00000000000000aa"
@@ -94,10 +96,35 @@ def good_records(now: float = NOW) -> dict[str, dict[str, Any]]:
         tables = {"public.orders": [400, 200], "public.lines": [90, 40]}
         tallies = {"transactions": 200, "changes": 500, "matched": 500, "tables": tables}
         records[f"progress/{partition}"] = {"resolved": 50_000, "tallies": tallies}
-    for name in ("sampler-source", "sampler-target", "core", "sweeper"):
+    for name in ("sampler-source", "sampler-target", "core", "sweeper", "prober"):
         process = {"incarnation": f"{name}-1", "pid": 7, "started_at": now - 90, "heartbeat": now - 0.4, "error": None}
         records[f"process/{name}"] = process
-    return records | sweep_records(now)
+    return records | sweep_records(now) | probe_records(now)
+
+
+FIGURES: dict[str, dict[str, float | None]] = {
+    "lag": {"marker_p99_ms": 3.0, "marker_probes": 200, "marker_missing": 0, "stalled_seconds": 0.0},
+    "capacity": {
+        "headroom_ratio": 4.0, "drain_bytes_per_second": 4e6, "wal_peak_bytes_per_second": 1e6,
+        "wal_bytes_per_second": 2e5, "predicted_drain_seconds": 0.1,
+    },
+    "slots": {"foreign_retained_bytes": 0, "slots": 3},
+    "activity": {"oldest_transaction_seconds": 0.2, "prepared_transactions": 0, "idle_in_transaction": 0},
+    "replication": {"apply_errors": 0, "sync_errors": 0, "conflicts": 0, "worker_restarts": 0},
+    "drift": {"changed_at": None},
+}  # fmt: skip
+
+
+def probe_records(now: float = NOW) -> dict[str, dict[str, Any]]:
+    """Give the records of probes that find everything in order."""
+    return {
+        f"probe/{group.name}": {
+            "at": now - 1, "generation": 1, "incarnation": "prober-1", "error": None,
+            "items": [item_json(Item(check.name, ItemStatus.OK, "none found")) for check in group.checks],
+            "figures": dict(FIGURES.get(group.name, {})),
+        }
+        for group in GROUPS.values()
+    }  # fmt: skip
 
 
 def sweep_records(now: float = NOW) -> dict[str, dict[str, Any]]:
