@@ -109,9 +109,9 @@ class SqliteRecords:
         """
         self._lock = threading.Lock()
         self._seen: int | None = None
-        with _sqlite_errors(f"open {path}"):
+        with sqlite_errors(f"open {path}"):
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            _use_wal(self._db)
+            use_wal(self._db)
             self._db.execute("PRAGMA synchronous = FULL")  # a tally that is acknowledged must outlive a power cut
             self._db.executescript(SCHEMA)
 
@@ -119,12 +119,12 @@ class SqliteRecords:
         encoded = encode_items(items)
         if not encoded:
             return
-        with self._lock, _sqlite_errors("write records"), _transaction(self._db):
+        with self._lock, sqlite_errors("write records"), transaction(self._db):
             version = self._newest() + 1
             self._db.executemany(PUT, [(key, version, value) for key, value in encoded])
 
     def changes(self) -> dict[str, Value | None]:
-        with self._lock, _sqlite_errors("read records"):
+        with self._lock, sqlite_errors("read records"):
             rows = self._db.execute(
                 "SELECT key, value, version FROM records WHERE version > ?", (self._seen or 0,)
             ).fetchall()
@@ -144,7 +144,8 @@ class SqliteRecords:
 
 
 @contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Hold SQLite's write lock for the block; an error takes back all of it."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -155,7 +156,8 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _sqlite_errors(doing: str) -> Iterator[None]:
+def sqlite_errors(doing: str) -> Iterator[None]:
+    """Turn SQLite's errors into ours; `doing` is for the message, as in "read records"."""
     try:
         yield
     except sqlite3.ProgrammingError:
@@ -164,7 +166,7 @@ def _sqlite_errors(doing: str) -> Iterator[None]:
         raise StoreUnavailable(f"cannot {doing}: {error}") from error
 
 
-def _use_wal(db: sqlite3.Connection) -> None:
+def use_wal(db: sqlite3.Connection) -> None:
     """Switch to the write-ahead log; here alone SQLite does not wait for others that open the file right now."""
     give_up = time.monotonic() + BUSY_SECONDS
     while True:

@@ -26,6 +26,7 @@ __all__ = [
     "KafkaSettings",
     "Names",
     "NudgeSettings",
+    "RateLimit",
     "ReplicationSettings",
     "SecretRef",
     "Settings",
@@ -33,6 +34,8 @@ __all__ = [
     "SideSettings",
     "SweepSettings",
     "TableScope",
+    "TlsSettings",
+    "TokenSettings",
     "TopicNames",
     "config_path",
     "load",
@@ -115,6 +118,42 @@ class KafkaSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """A bearer token that the gate accepts."""
+
+    name: str
+    """Who has it; shown in logs and records, where the token never is."""
+    token: SecretRef
+    """Where the token is; read again when its file changes and on SIGHUP."""
+    scopes: tuple[str, ...]
+    """What it allows: `read`, `consume`, `override`, `alert`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """How the gate proves who it is, and which certificates it takes as proof of who asks."""
+
+    certificate: Path
+    """PEM file with the gate's certificate and those between it and its authority."""
+    key: Path
+    """PEM file with its key, without a password."""
+    client_ca: Path | None = None
+    """PEM file with the authorities of clients. None: no client is asked for a certificate."""
+    clients: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """Scopes by the name in a client's certificate: common name, DNS name, URI or e-mail address."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How much one client may ask."""
+
+    requests_per_second: float = 2000
+    """On average; twice what the gate is measured with."""
+    burst: float = 4000
+    """At once."""
+
+
+@dataclass(frozen=True, slots=True)
 class GateSettings:
     """Where the gate answers and when it opens."""
 
@@ -128,6 +167,12 @@ class GateSettings:
     """Seconds for which every condition must hold before PASS, so that a lucky moment opens nothing."""
     valid_seconds: float = 15
     """Seconds for which a verdict may be relied on; then it is stale."""
+    tokens: tuple[TokenSettings, ...] = ()
+    """Bearer tokens. Without tokens and client certificates nobody is asked who they are."""
+    tls: TlsSettings | None = None
+    """None: plain HTTP."""
+    rate_limit: RateLimit = RateLimit()
+    """How much one client may ask."""
 
     @property
     def host(self) -> str:
@@ -141,7 +186,7 @@ class GateSettings:
     def url(self) -> str:
         """Where a client on this host reaches the gate."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +238,7 @@ class TopicNames:
     changes: str
     records: str
     dead_letter: str
+    verdicts: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +256,8 @@ class Names:
     def of(cls, migration: str) -> "Names":
         """Name the objects: `-` becomes `_`, which no migration's name may contain, so names stay distinct."""
         own = f"auditor_{migration.replace('-', '_')}"
-        topics = TopicNames(*(f"auditor.{migration}.{kind}" for kind in ("changes", "records", "dead-letter")))
+        kinds = ("changes", "records", "dead-letter", "verdicts")
+        topics = TopicNames(*(f"auditor.{migration}.{kind}" for kind in kinds))
         return cls(own, f"{own}_source", f"{own}_target", own, f"{own}_inserts", topics)
 
 
@@ -333,7 +380,7 @@ def _settings(document: Mapping[str, Any], file: Path) -> Settings:
         "sampling_rate": document.get("sampling", {}).get("rate"),
         "window_ms": document.get("window_ms"),
         "transport": _transport(document.get("transport", "memory"), file, folder),
-        "gate": _given(document, "gate", _gate),
+        "gate": _given(document, "gate", lambda value: _gate(value, file, folder)),
         "evidence": _given(document, "evidence", lambda value: _evidence(value, file, folder)),
         "nudge": _given(document, "nudge", _nudge),
         "sweep": _given(document, "sweep", _sweep),
@@ -402,9 +449,26 @@ def _option_value(name: str, text: str) -> Any:
     return text == "true" if name == "ssl_check_hostname" else text
 
 
-def _gate(value: Mapping[str, Any]) -> GateSettings:
-    limits = MappingProxyType(dict(value.get("limits", {})))
-    return GateSettings(**{name: item for name, item in value.items() if name != "limits"}, limits=limits)
+def _gate(value: Mapping[str, Any], file: Path, folder: Path) -> GateSettings:
+    built = {
+        "limits": MappingProxyType(dict(value.get("limits", {}))),
+        "tokens": tuple(_token(token, f"{file}: gate.tokens", folder) for token in value.get("tokens", ())),
+        "tls": _given(value, "tls", lambda tls: _tls(tls, folder)),
+        "rate_limit": RateLimit(**value.get("rate_limit", {})),
+    }
+    return GateSettings(**{name: item for name, item in value.items() if name not in built}, **built)
+
+
+def _token(value: Mapping[str, Any], where: str, folder: Path) -> TokenSettings:
+    secret = _secret(value["token"], f"{where}: {value['name']}", folder)
+    assert secret is not None
+    return TokenSettings(value["name"], secret, several(value["scopes"]))
+
+
+def _tls(value: Mapping[str, Any], folder: Path) -> TlsSettings:
+    files = {name: folder / value[name] for name in ("certificate", "key", "client_ca") if name in value}
+    clients = {name: several(scopes) for name, scopes in value.get("clients", {}).items()}
+    return TlsSettings(**files, clients=MappingProxyType(clients))
 
 
 def _evidence(value: Mapping[str, Any], file: Path, folder: Path) -> EvidenceSettings:

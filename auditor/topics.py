@@ -12,6 +12,8 @@ from comparators.errors import NeedsOperator
 
 RETENTION_MS = 7 * 24 * 3600 * 1000
 """A frame is needed until it is resolved: far longer than any outage that an audit survives."""
+FOREVER_MS = -1
+"""Verdicts are records: only a person removes any."""
 
 
 class ForeignTopic(NeedsOperator):
@@ -26,10 +28,11 @@ class TopicPlan:
     partitions: int
     cleanup: str
     """`delete` after the retention, or `compact` to the newest value of each key."""
+    retention_ms: int = RETENTION_MS
 
     @property
     def configs(self) -> dict[str, str]:
-        retention = {"retention.ms": str(RETENTION_MS)} if self.cleanup == "delete" else {}
+        retention = {"retention.ms": str(self.retention_ms)} if self.cleanup == "delete" else {}
         return {"cleanup.policy": self.cleanup, "max.message.bytes": str(MAX_MESSAGE_BYTES)} | retention
 
 
@@ -40,6 +43,7 @@ def topic_plans(settings: Settings) -> tuple[TopicPlan, ...]:
         TopicPlan(topics.changes, settings.partitions, "delete"),
         TopicPlan(topics.records, 1, "compact"),
         TopicPlan(topics.dead_letter, 1, "delete"),
+        TopicPlan(topics.verdicts, 1, "delete", FOREVER_MS),
     )
 
 
@@ -98,6 +102,11 @@ def _refuse_foreign(plan: TopicPlan, partitions: int, configs: dict[str, str]) -
         raise ForeignTopic(
             f"topic {plan.name} has cleanup.policy={cleanup}, not {plan.cleanup}",
             hint=f"kafka-configs --alter --topic {plan.name} --add-config cleanup.policy={plan.cleanup}",
+        )
+    if plan.retention_ms == FOREVER_MS and (kept := configs["retention.ms"]) != str(FOREVER_MS):
+        raise ForeignTopic(
+            f"topic {plan.name} has retention.ms={kept}: verdicts would be lost",
+            hint=f"kafka-configs --alter --topic {plan.name} --add-config retention.ms={FOREVER_MS}",
         )
     if int(size := configs["max.message.bytes"]) < MAX_MESSAGE_BYTES:
         raise ForeignTopic(
