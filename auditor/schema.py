@@ -208,6 +208,55 @@ def _limit(name: str, default: float, description: str) -> Schema:
     return _number("a number of 0 or more", description, minimum=0, default=default)
 
 
+SCOPES = ("read", "consume", "override", "alert")
+"""What a client of the gate may be allowed to do."""
+_SCOPES = {
+    "anyOf": [{"enum": list(SCOPES)}, {"type": "array", "items": {"enum": list(SCOPES)}, "minItems": 1}],
+    "description": "What it allows: `read` verdicts, `consume` them, `override` conditions, send an `alert`.",
+    "x-must": f"one of {', '.join(SCOPES)}, or a list of them",
+}
+
+_TOKEN = _object(
+    "A bearer token.",
+    {
+        "name": _text(
+            "a name of letters, digits, dots, hyphens and underscores",
+            "Who has it; shown in logs and records.",
+            pattern=r"^[A-Za-z0-9._-]{1,64}$",
+            examples=["argo"],
+        ),
+        "token": _secret("Where the token is, at least 16 characters: `env:NAME` or `file:PATH`."),
+        "scopes": _SCOPES,
+    },
+    ("name", "token", "scopes"),
+)
+
+_TLS = _object(
+    "TLS of the gate, version 1.2 at least.",
+    {
+        "certificate": _text("a path", "PEM file with the gate's certificate and its chain.", minLength=1),
+        "key": _text("a path", "PEM file with its key, without a password.", minLength=1),
+        "client_ca": _text("a path", "PEM file with the authorities of clients' certificates.", minLength=1),
+        "clients": {
+            "type": "object",
+            "description": "Scopes by the name in a client's certificate: CN, DNS name, URI or e-mail address.",
+            "additionalProperties": _SCOPES,
+            "x-must": "a mapping of names to scopes",
+        },
+    },
+    ("certificate", "key"),
+)
+
+_RATE_LIMIT = _object(
+    "How much one client (a token, a certificate, or else an address) may ask.",
+    {
+        "requests_per_second": _number(
+            "a number above 0", "Requests a second, on average.", exclusiveMinimum=0, default=2000
+        ),
+        "burst": _number("a number of 1 or more", "Requests at once.", minimum=1, default=4000),
+    },
+)
+
 _GATE = _object(
     "The gate: where it answers and when it opens.",
     {
@@ -220,9 +269,18 @@ _GATE = _object(
         "allow_remote": {
             "type": "boolean",
             "default": False,
-            "description": "Listen on an address that other hosts reach, although the gate has no log-in of its own.",
+            "description": "Listen on an address that other hosts reach, although tokens or TLS are missing.",
             "x-must": "true or false",
         },
+        "tokens": {
+            "type": "array",
+            "items": _TOKEN,
+            "default": [],
+            "description": "Bearer tokens that the gate accepts.",
+            "x-must": "a list of {name: ..., token: ..., scopes: [...]}",
+        },
+        "tls": _TLS,
+        "rate_limit": _RATE_LIMIT,
         "limits": _object(
             "Limits by the name of their condition.",
             {name: _limit(name, default, what) for name, (default, what) in LIMITS.items()}

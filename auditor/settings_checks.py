@@ -95,11 +95,27 @@ def _check_budget(document: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
+def _check_clients(document: Mapping[str, Any]) -> list[Problem]:
+    """Tokens have names of their own; certificates can name clients only where some authority vouches for them."""
+    gate = document.get("gate", {})
+    names = [token["name"] for token in gate.get("tokens", ())]
+    found = [
+        Problem("gate.tokens", f"{shown(name)} is there twice", "give each token a name of its own")
+        for name in sorted({name for name in names if names.count(name) > 1})
+    ]
+    tls = gate.get("tls", {})
+    if bool(tls.get("clients")) != ("client_ca" in tls):
+        reason = "client_ca and clients make sense only together"
+        found.append(Problem("gate.tls", reason, "give both or neither"))
+    return found
+
+
 _CHECKS: tuple[Callable[[Mapping[str, Any]], list[Problem]], ...] = (
     _check_mode,
     _check_sides,
     _check_names,
     _check_listen,
+    _check_clients,
     _check_brokers,
     _check_budget,
 )

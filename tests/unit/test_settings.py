@@ -88,8 +88,12 @@ def test_a_default_is_the_same_in_the_schema_and_in_the_values():
     assert fields["wal_budget_bytes"] == defaults("wal_budget_bytes")
     for area, values in (("gate", GateSettings()), ("evidence", EvidenceSettings()), ("nudge", NudgeSettings())):
         for name in SCHEMA["properties"][area].get("properties", {"mode": None, "interval_ms": None}):
-            if name not in ("limits", "key") and name != "mode":
+            if name not in ("limits", "key", "tokens", "tls", "rate_limit") and name != "mode":
                 assert getattr(values, name) == defaults(area, name)
+    assert list(GateSettings().tokens) == defaults("gate", "tokens")
+    rate = GateSettings().rate_limit
+    for name in ("requests_per_second", "burst"):
+        assert getattr(rate, name) == defaults("gate", "rate_limit", name)
 
 
 def test_the_limits_are_those_of_the_conditions():
