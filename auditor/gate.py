@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
@@ -22,14 +22,21 @@ from aiohttp import web
 from auditor import api
 from auditor.accepted_differences import AcceptedFile, over_coverage
 from auditor.board import Board, BoardKeeper
+from auditor.consumption import Receipt, log_away
 from auditor.evidence import Expected, FindingsReader, expected_of, fold, fold_findings, source_mark
+from auditor.fields import below
 from auditor.metrics import Exporter, View
 from auditor.records import Records, open_records
 from auditor.settings import Settings, Side
+from auditor.verdict_log import VerdictLog, open_to_write
+from auditor.verdict_recorder import Evaluation, VerdictRecorder
+from auditor.verdicts import evaluation_id
+from auditor.version import auditor_version
 from auditor.wal_budget import enforcer
 from auditor.watchers import BudgetWatch
 from comparators.errors import SettingInvalid
 from comparators.findings import Finding, about_data
+from orchestrator.conditions import Status
 from orchestrator.policy import Dwell, Limits, Verdict, decide, verdict_json
 from orchestrator.seen import Evidence, FindingsSeen, ProcessSeen
 from orchestrator.watermarks import History, caught_up_age, follow
@@ -43,6 +50,8 @@ HEARTBEAT_SECONDS = 1.0
 WAIT_SECONDS = 30.0
 """For so long after a question the target is nudged, so that the next answer is quick."""
 WAIT_AGAIN_SECONDS = 5.0
+CONSUME_SECONDS = 5.0
+"""How long the log may take to record a consumption; a file takes milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,13 @@ class Snapshot:
     """On the monotonic clock."""
     number: int
     """Rises when the verdict or the state of a condition changes, not with each figure."""
+    document: Mapping[str, Any] = field(default_factory=dict)
+    """What `body` says."""
+
+    @property
+    def id(self) -> str:
+        """The name of this evaluation, by which it is consumed and explained."""
+        return str(self.document["id"])
 
 
 class Evaluator:
@@ -73,14 +89,16 @@ class Evaluator:
         self._number = 0
         self._picture: tuple[object, ...] = ()
 
-    def evaluate(self, board: Board, now: float, made: float) -> Snapshot:
-        """Decide on what the board shows at a time."""
+    def evaluate(self, board: Board, now: float, made: float, consumed_by: str | None = None) -> Snapshot:
+        """Decide on what the board shows at a time; `consumed_by` is the cutover with a valid receipt."""
         evidence = self._evidence(board, now)
         verdict, self._dwell = decide(evidence, self._limits, now, self._dwell)
-        picture = _picture(verdict)
+        picture = (*_picture(verdict), consumed_by)
         self._number, self._picture = self._number + (picture != self._picture), picture
-        body = json.dumps(verdict_json(verdict), separators=(",", ":"), allow_nan=False).encode()
-        return Snapshot(verdict, evidence, body, made, self._number)
+        said = verdict_json(verdict)
+        document = said | {"id": evaluation_id(said), "consumed_by": consumed_by}
+        body = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+        return Snapshot(verdict, evidence, body, made, self._number, document)
 
     def _evidence(self, board: Board, now: float) -> Evidence:
         seen = fold(
@@ -123,6 +141,7 @@ class Gate:
         settings: Settings,
         open_store: Callable[[], Records] | None = None,
         clock: Callable[[], float] = time.time,
+        open_log: Callable[[], VerdictLog] | None = None,
     ) -> None:
         self.migration = settings.migration
         self.incarnation = uuid.uuid4().hex
@@ -132,6 +151,9 @@ class Gate:
         self._evaluator = Evaluator(expected_of(settings), self._limits, self.incarnation, accepted)
         self._keeper = BoardKeeper(open_store or (lambda: open_records(settings)), self._wake, clock)
         self._exporter = Exporter(settings)
+        self._recorder = VerdictRecorder(
+            open_log or (lambda: open_to_write(settings)), about_gate(settings, self.incarnation), self._closed, clock
+        )
         self._started = clock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news, self._changed = asyncio.Event(), asyncio.Event()
@@ -152,6 +174,23 @@ class Gate:
         if now - self._wait_written >= WAIT_AGAIN_SECONDS:
             self._wait_written = now
             self._keeper.put({"wait/gate": {"until": self._clock() + WAIT_SECONDS}})
+
+    async def consume(self, verdict: str, cutover: str) -> Receipt:
+        """Give one evaluation to one cutover; it is in the log before the receipt is given.
+
+        Raises:
+            ConsumptionRefused: `code`, `status` and the text say why.
+        """
+        answer = self._recorder.request(verdict, cutover)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(answer), CONSUME_SECONDS)
+        except TimeoutError:
+            raise log_away(f"no answer within {CONSUME_SECONDS:g} s; ask again for the same cutover") from None
+
+    def remembered(self, verdict: str) -> Mapping[str, Any] | None:
+        """Give one of the last evaluations, also one that was not recorded."""
+        found = self._recorder.remembered(verdict)
+        return found.document if found else None
 
     def findings(self) -> list[Finding]:
         """List the findings about the user's data."""
@@ -189,10 +228,11 @@ class Gate:
         """Evaluate until cancelled; ends with the error of a thread that died."""
         self._loop = asyncio.get_running_loop()
         self._keeper.start()
+        self._recorder.start()
         while True:
             self._evaluate()
-            if self._keeper.failure:
-                raise self._keeper.failure
+            if failure := self._keeper.failure or self._recorder.failure:
+                raise failure
             self._news.clear()
             try:
                 await asyncio.wait_for(self._news.wait(), EVALUATE_SECONDS)
@@ -200,7 +240,16 @@ class Gate:
                 continue
 
     def stop(self) -> None:
+        self._recorder.stop()
         self._keeper.stop()
+
+    def _closed(self) -> str | None:
+        """Say why nothing can be consumed now."""
+        snapshot = self._snapshot
+        if (age := self._monotonic() - snapshot.made) > STALE_SECONDS:
+            return f"it has not decided for {age:.0f} s"
+        verdict = snapshot.verdict
+        return None if verdict.status is Status.PASS else f"{verdict.status}: {'; '.join(verdict.reasons)}"
 
     def _wake(self) -> None:
         if self._loop and not self._loop.is_closed():
@@ -208,7 +257,8 @@ class Gate:
 
     def _evaluate(self) -> Snapshot:
         previous = getattr(self, "_snapshot", None)
-        snapshot = self._evaluator.evaluate(self._keeper.board, self._clock(), self._monotonic())
+        board, now = self._keeper.board, self._clock()
+        snapshot = self._evaluator.evaluate(board, now, self._monotonic(), self._recorder.consumed_by(now))
         self._snapshot = snapshot
         self._exporter.count(snapshot.verdict)
         differs = previous is None or previous.number != snapshot.number
@@ -216,6 +266,7 @@ class Gate:
             self._changed.set()
             self._changed = asyncio.Event()
             _log_verdict(snapshot.verdict)
+        self._recorder.note(_evaluation(snapshot), differs, below(board.state, "override/"))
         self._write(snapshot, differs)
         return snapshot
 
@@ -229,9 +280,20 @@ class Gate:
             "started_at": self._started,
             "heartbeat": snapshot.verdict.evaluated_at,
             "restarts": 0,
-            "error": snapshot.evidence.records_error,
+            "error": snapshot.evidence.records_error or self._recorder.error,
         }
-        self._keeper.put({"verdict": json.loads(snapshot.body), "process/gate": heartbeat})
+        self._keeper.put({"verdict": snapshot.document, "process/gate": heartbeat})
+
+
+def about_gate(settings: Settings, incarnation: str) -> dict[str, Any]:
+    """Say which gate writes: what the first entry of each of its starts holds."""
+    configuration = expected_of(settings).configuration
+    return {"incarnation": incarnation, "auditor": auditor_version(), "configuration": configuration}
+
+
+def _evaluation(snapshot: Snapshot) -> Evaluation:
+    verdict = snapshot.verdict
+    return Evaluation(snapshot.id, str(verdict.status), verdict.evaluated_at, verdict.valid_until, snapshot.document)
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -241,7 +303,8 @@ def limits_of(settings: Settings) -> Limits:
         SettingInvalid: a limit that is none.
     """
     overrides = {"slots-in-budget": float(settings.wal_budget_bytes), **settings.gate.limits}
-    return Limits.of(overrides, settings.gate.dwell_seconds, settings.gate.valid_seconds)
+    gate = settings.gate
+    return Limits.of(overrides, gate.dwell_seconds, gate.valid_seconds, gate.hysteresis)
 
 
 def missing(evidence: Evidence, limits: Limits, now: float) -> list[str]:

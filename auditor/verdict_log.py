@@ -15,6 +15,7 @@ from typing import Protocol
 from auditor.records import BUSY_SECONDS, sqlite_errors, transaction, use_wal
 from auditor.settings import Settings
 from auditor.verdicts import Anchor, Draft, Entry, NotAnEntry, read_entry, seal_all, tail_of
+from comparators.errors import StoreUnavailable
 
 KEEP_SECONDS = 400 * 24 * 3600.0
 """A year and the time to notice that something of it is wanted."""
@@ -67,6 +68,20 @@ def open_verdict_log(settings: Settings) -> VerdictLog:
     return KafkaVerdictLog(settings.transport, settings.names.topics.verdicts)
 
 
+def open_to_write(settings: Settings) -> VerdictLog:
+    """Open the log for the gate, and make its home if need be.
+
+    Raises:
+        NeedsOperator: a topic of its name is not as it must be, or the state folder cannot be written to.
+        StoreUnavailable: it cannot be reached now.
+    """
+    if settings.transport is not None:
+        from auditor.topics import ensure_topics  # what who has no broker need not pay
+
+        ensure_topics(settings)
+    return open_verdict_log(settings)
+
+
 def read_lines(settings: Settings, since: float | None = None) -> tuple[list[str], Anchor | None]:
     """Read the log for a command: nothing is created, and an absent one is empty.
 
@@ -111,14 +126,18 @@ class SqliteVerdictLog:
         self._lock = threading.Lock()
         self._keep_entries, self._clock = keep_entries, clock
         self._appended = 0
+        self._path = path
         with sqlite_errors(f"open {path}"):
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             use_wal(self._db)
             self._db.execute("PRAGMA synchronous = FULL")  # a receipt must outlive a power cut
             self._db.executescript(SCHEMA)
+            self._file = _identity(path)
 
     def append(self, drafts: Sequence[Draft]) -> list[Entry]:
         with self._lock, sqlite_errors("write the verdict log"), transaction(self._db):
+            if _identity(self._path) != self._file:
+                raise StoreUnavailable(f"cannot write the verdict log: {self._path.name} was removed or replaced")
             made = seal_all(drafts, self._end()[0])
             rows = [(entry.at, zlib.compress(entry.text.encode())) for entry in made]
             self._db.executemany("INSERT INTO entries (at, entry) VALUES (?, ?)", rows)
@@ -182,6 +201,14 @@ class SqliteVerdictLog:
         if gone.seq:
             self._db.execute("INSERT OR REPLACE INTO anchor VALUES (1, ?, ?)", (gone.seq, gone.hash))
             self._db.execute("DELETE FROM entries WHERE position < ?", (first,))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _unpacked(blob: bytes) -> str:

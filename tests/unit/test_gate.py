@@ -19,6 +19,7 @@ from auditor.settings import GateSettings
 from comparators.errors import SettingInvalid, StoreUnavailable
 from tests.helpers import wait_for, wait_for_async
 from tests.helpers_records import FINDING, MemoryRecords, good_records, settings_of, suspect
+from tests.verdict_logs import MemoryVerdictLog
 
 
 class Clock:
@@ -71,7 +72,7 @@ def records() -> MemoryRecords:
 
 @pytest.fixture
 async def gate(records: MemoryRecords, clock: Clock) -> AsyncIterator[Gate]:
-    gate = Gate(settings_of(), lambda: records, clock)
+    gate = Gate(settings_of(), lambda: records, clock, MemoryVerdictLog().open)
     running = asyncio.ensure_future(gate.run())
     yield gate
     running.cancel()
@@ -159,7 +160,7 @@ async def test_a_store_that_is_away_at_the_start_is_tried_again(clock: Clock) ->
 
 
 async def test_a_thread_that_dies_ends_the_process_with_its_error(records: MemoryRecords, clock: Clock) -> None:
-    gate = Gate(settings_of(), lambda: records, clock)
+    gate = Gate(settings_of(), lambda: records, clock, MemoryVerdictLog().open)
     broken: Any = records
     broken.changes = lambda: 1 / 0
     with pytest.raises(ZeroDivisionError):
@@ -168,7 +169,7 @@ async def test_a_thread_that_dies_ends_the_process_with_its_error(records: Memor
 
 
 async def test_an_old_evaluation_is_made_again_before_it_is_served(records: MemoryRecords, clock: Clock) -> None:
-    gate = Gate(settings_of(), lambda: records, clock)
+    gate = Gate(settings_of(), lambda: records, clock, MemoryVerdictLog().open)
     first = gate.current()
     assert gate.current() is first
     gate._monotonic = lambda: time.monotonic() + 2.5
