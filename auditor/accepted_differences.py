@@ -6,10 +6,10 @@ cannot be read accepts nothing.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from auditor.quantities import end_of
 from auditor.settings_file import Problem, read_document, schema_problems
 from comparators.acceptance import Entry
 from comparators.errors import SettingInvalid
@@ -58,7 +58,7 @@ def load_accepted(file: Path | None) -> tuple[Entry, ...]:
     """
     if file is None:
         return ()
-    document = _with_times_as_text(read_document(file))
+    document = read_document(file)
     for problem in schema_problems(document, SCHEMA) or _odd_entries(document):
         raise problem.error(file)
     try:
@@ -146,15 +146,6 @@ def accepted_line(line: Mapping[str, Any]) -> str:
     return f"{line['place']}: {line['table']} ({what}) accepted by {line['owner']} {state}"
 
 
-def _with_times_as_text(document: dict[str, Any]) -> dict[str, Any]:
-    """Undo that YAML reads a day or a time as such."""
-    listed = document.get("accepted")
-    for entry in listed if isinstance(listed, list) else []:
-        if isinstance(entry, dict) and isinstance(entry.get("until"), date):
-            entry["until"] = entry["until"].isoformat()
-    return document
-
-
 def _odd_entries(document: dict[str, Any]) -> Iterable[Problem]:
     for number, entry in enumerate(document.get("accepted", ())):
         path = f"accepted.{number}"
@@ -164,12 +155,12 @@ def _odd_entries(document: dict[str, Any]) -> Iterable[Problem]:
         if about_rows and "skipped" in entry:
             text = f"{about_rows[0]} and skipped do not go together"
             yield Problem(path, text, "make two entries of it")
-        if _ends(entry["until"]) is None:
+        if end_of(entry["until"]) is None:
             yield Problem(f"{path}.until", f"{entry['until']!r} is not a day or a time", "write it as in 2030-01-31")
 
 
 def _entry(file: Path, number: int, given: Mapping[str, Any], written: float) -> Entry:
-    until = _ends(given["until"])
+    until = end_of(given["until"])
     assert until is not None
     return Entry(
         place=f"{file.name}: accepted.{number}",
@@ -183,11 +174,3 @@ def _entry(file: Path, number: int, given: Mapping[str, Any], written: float) ->
         key_hashes=frozenset(given.get("key_hashes", ())),
         skipped="skipped" in given,
     )
-
-
-def _ends(text: str) -> float | None:
-    try:
-        parsed = datetime.fromisoformat(text.strip())
-        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None

@@ -10,6 +10,7 @@ from typing import Any
 from auditor import fields
 from auditor.accepted_differences import AcceptedFile
 from auditor.fields import Records
+from auditor.probe_evidence import alerts_seen, overrides_seen, probes_seen
 from auditor.row_evidence import canary_seen, coverage_seen, sweeper_seen
 from auditor.settings import Names, Settings
 from comparators.acceptance import lay_over
@@ -21,6 +22,7 @@ from orchestrator.seen import (
     Evidence,
     FindingsSeen,
     GapSeen,
+    OverrideSeen,
     ProcessSeen,
     SamplerSeen,
     SlotSeen,
@@ -43,13 +45,19 @@ class Expected:
     partitions: int
     configuration: str
     sweeps: bool = True
+    probing: bool = True
+    overrides: tuple[OverrideSeen, ...] = ()
+    """Those that the configuration makes."""
 
 
 def expected_of(settings: Settings) -> Expected:
     """Take from the settings what evidence is held against."""
     text = "\n".join([repr(settings), settings.source.dsn, settings.target.dsn])
     configuration = hashlib.sha256(text.encode()).hexdigest()
-    return Expected(settings.migration, settings.partitions, configuration, settings.sweep.enabled)
+    probes, overrides = settings.probes.enabled, settings.gate.overrides
+    return Expected(
+        settings.migration, settings.partitions, configuration, settings.sweep.enabled, probes, overrides
+    )
 
 
 def fold(
@@ -94,6 +102,10 @@ def fold(
         sweeper=sweeper_seen(fields.record_of(records, "sweeper")),
         coverage=coverage_seen(records),
         canary=canary_seen(fields.record_of(records, "canary/receipt")),
+        probing=expected.probing,
+        probes=probes_seen(records),
+        overrides=(*expected.overrides, *overrides_seen(records)),
+        alerts=alerts_seen(records),
     )
 
 

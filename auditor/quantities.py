@@ -1,7 +1,8 @@
-"""Sizes and durations as people write them, and back."""
+"""Sizes, durations and times as people write them, and back."""
 
 import math
 import re
+from datetime import UTC, datetime
 
 _BYTES = {
     "b": 1,
@@ -62,6 +63,15 @@ def format_seconds(seconds: float) -> str:
         if seconds and seconds % _SECONDS[unit] == 0:
             return f"{seconds / _SECONDS[unit]:.0f}{unit}"
     return f"{seconds:.0f}s" if seconds == int(seconds) else f"{seconds * 1000:.0f}ms"
+
+
+def end_of(text: str) -> float | None:
+    """Read a day or a time as unix seconds, UTC where it names no zone; `None` for what is neither."""
+    try:
+        parsed = datetime.fromisoformat(text.strip())
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _split(text: str, wanted: str) -> tuple[str, str]:

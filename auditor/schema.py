@@ -9,7 +9,7 @@ from comparators.throttle import LIMITS as LOAD_LIMITS
 
 Schema = dict[str, Any]
 
-# Limits that a file may set, by condition. open-findings and base-scan are apart: they are 0 and stay 0.
+# Limits that a file may set, by condition. Those in FIXED are apart: they are 0 and stay 0.
 LIMITS: dict[str, tuple[float, str]] = {
     "oldest-suspect": (30, "Seconds for which a suspect may stay unsettled."),
     "samplers-alive": (5, "Seconds within which both samplers must have been heard from."),
@@ -28,7 +28,28 @@ LIMITS: dict[str, tuple[float, str]] = {
     "coverage-age": (86400, "Seconds since the row that no sweep has read for longest was read."),
     "unverified-rows": (0, "Rows that the last sweeps could prove neither equal nor different."),
     "canary": (120, "Seconds since a planted difference that both audits found."),
+    "prober-alive": (5, "Seconds within which the prober must have been heard from."),
+    "marker-ms": (10, "Milliseconds that a marker takes to come through, 99th percentile."),
+    "apply-stall": (10, "Seconds for which apply may stand still while the source's log grows."),
+    "apply-headroom": (1, "How many times the source's peak apply must be able to drain."),
+    "external-alerts": (0, "Alerts of other systems that may fire."),
 }
+FIXED: dict[str, tuple[str, str]] = {
+    "open-findings": ("Confirmed findings.", "confirmed findings cannot be tolerated"),
+    "base-scan": (
+        "Tables without a complete sweep.", "a table that cannot be swept is excluded, or accepted by name"
+    ),
+    "preflight-identity": ("Items that block: which servers these are.", "items are accepted by name"),
+    "preflight-settings": ("Items that block: settings of both servers.", "items are accepted by name"),
+    "preflight-shape": ("Items that block: tables, columns, indexes and the like.", "items are accepted by name"),
+    "preflight-sequences": ("Items that block: sequences.", "items are accepted by name"),
+    "preflight-activity": ("Items that block: transactions and sessions.", "items are accepted by name"),
+    "preflight-writers": ("Items that block: who writes.", "items are accepted by name"),
+    "preflight-slots": ("Items that block: replication slots.", "items are accepted by name"),
+    "preflight-replication": ("Items that block: replication of the tables.", "items are accepted by name"),
+    "preflight-capacity": ("Items that block: disk, WAL and apply.", "items are accepted by name"),
+    "ddl-drift": ("Changes of the schema that no sweep has followed.", "items are accepted by name"),
+}  # fmt: skip
 _SHARES = frozenset({"in-window-share"})
 
 
@@ -257,6 +278,20 @@ _RATE_LIMIT = _object(
     },
 )
 
+_OVERRIDE = _object(
+    "Somebody accepts a number that is over its limit, or one item of the checklist.",
+    {
+        "condition": _text("the name of a condition", "The condition, as the verdict names it.", minLength=1),
+        "item": _text("the name of an item", "The item, where the condition counts items.", minLength=1),
+        "owner": _text("the name of somebody", "Who takes responsibility.", pattern=r"\S"),
+        "reason": _text("a reason in words", "Why it may be.", pattern=r"\S"),
+        "until": _text(
+            "a day or a time such as 2030-01-31 or 2030-01-31T12:00:00Z", "When it ends.", minLength=1
+        ),
+    },
+    ("condition", "owner", "reason", "until"),
+)  # fmt: skip
+
 _GATE = _object(
     "The gate: where it answers and when it opens.",
     {
@@ -285,19 +320,23 @@ _GATE = _object(
             "Limits by the name of their condition.",
             {name: _limit(name, default, what) for name, (default, what) in LIMITS.items()}
             | {
-                "open-findings": {
-                    "const": 0,
-                    "default": 0,
-                    "description": "Confirmed findings. Always 0.",
-                    "x-must": "0; confirmed findings cannot be tolerated",
-                },
-                "base-scan": {
-                    "const": 0,
-                    "default": 0,
-                    "description": "Tables without a complete sweep. Always 0.",
-                    "x-must": "0; a table that cannot be swept is excluded, or accepted by name",
-                },
+                name: {"const": 0, "default": 0, "description": f"{what} Always 0.", "x-must": f"0; {instead}"}
+                for name, (what, instead) in FIXED.items()
             },
+        ),
+        "overrides": {
+            "type": "array",
+            "items": _OVERRIDE,
+            "default": [],
+            "description": "What somebody takes responsibility for, until when and why; never an invariant.",
+            "x-must": "a list of {condition: ..., owner: ..., reason: ..., until: ...}",
+        },
+        "hysteresis": _number(
+            "a share above 0 and at most 1",
+            "After lag-ms, lag-bytes or marker-ms closed the gate it must come back below this share of its limit.",
+            exclusiveMinimum=0,
+            maximum=1,
+            default=0.8,
         ),
         "dwell_seconds": _number(
             "a number of seconds, 0 or more", "How long every condition must hold before PASS.", minimum=0, default=10
@@ -381,6 +420,59 @@ _SWEEP = _object(
     },
 )
 
+_SIZE = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1},
+        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*[A-Za-z]*$"},
+    ],
+    "x-must": "a size such as 1073741824 or 2GB",
+}
+_PROBES = _object(
+    "The probes: what is looked at on both sides beside the data.",
+    {
+        "enabled": {
+            "type": "boolean",
+            "default": True,
+            "description": "Whether `auditor run` probes; without it the gate stays closed.",
+            "x-must": "true or false",
+        },
+        "interval_seconds": _number(
+            "a number of seconds above 0, at most 10",
+            "Seconds between two looks of every probe, in place of each probe's own interval.",
+            exclusiveMinimum=0,
+            maximum=10,
+        ),
+        "known_slots": {
+            "type": "object",
+            "default": {},
+            "description": "Replication slots of the source that somebody answers for, by name.",
+            "additionalProperties": _object(
+                "A slot that somebody answers for.",
+                {
+                    "owner": _text("the name of somebody", "Who answers for it.", pattern=r"\S"),
+                    "retained": _SIZE | {"description": "WAL that it may hold back; else `wal_budget_bytes`."},
+                },
+                ("owner",),
+            ),
+            "x-must": "a mapping of slots to {owner: ..., retained: ...}",
+        },
+        "known_writers": {
+            "type": "array",
+            "items": {"type": "string", "pattern": r"\S", "x-must": "the name of a role"},
+            "default": [],
+            "description": "Roles that may write to the source; with it any other role that does closes the gate.",
+            "x-must": "a list of roles",
+        },
+        "disk": _object(
+            "How large the disk of each side is, where PostgreSQL cannot tell.",
+            {
+                "source": _SIZE | {"description": "Bytes that databases and WAL of the source may take."},
+                "target": _SIZE | {"description": "The same of the target."},
+            },
+        ),
+    },
+)
+
 _MODES = {"enum": ["auto", "on", "off", True, False], "default": "auto", "x-must": "auto, on or off"}
 _NUDGE = {
     "anyOf": [
@@ -435,6 +527,7 @@ SCHEMA: Schema = {
         "evidence": _EVIDENCE,
         "nudge": _NUDGE,
         "sweep": _SWEEP,
+        "probes": _PROBES,
         "mapping": _text(
             "a path",
             "File that pairs the tables of the row audit where the target differs by design.",

@@ -13,12 +13,13 @@ from types import MappingProxyType
 from typing import Any
 
 from auditor.dsn import add_password, redact_dsn
-from auditor.quantities import parse_size
+from auditor.quantities import end_of, parse_size
 from auditor.secret_ref import SecretRef
 from auditor.settings_checks import document_problems, several
 from auditor.settings_file import Problem, read_document
 from comparators.errors import SettingInvalid
 from comparators.positions import Side
+from orchestrator.seen import OverrideSeen
 
 __all__ = [
     "EvidenceSettings",
@@ -26,6 +27,7 @@ __all__ = [
     "KafkaSettings",
     "Names",
     "NudgeSettings",
+    "ProbeSettings",
     "RateLimit",
     "ReplicationSettings",
     "SecretRef",
@@ -169,6 +171,10 @@ class GateSettings:
     """Seconds for which a verdict may be relied on; then it is stale."""
     tokens: tuple[TokenSettings, ...] = ()
     """Bearer tokens. Without tokens and client certificates nobody is asked who they are."""
+    overrides: tuple[OverrideSeen, ...] = ()
+    """What somebody takes responsibility for; the file can be read by whoever may change it, so it needs no log-in."""
+    hysteresis: float = 0.8
+    """Share of its limit to which a noisy number must come back after it was over the limit."""
     tls: TlsSettings | None = None
     """None: plain HTTP."""
     rate_limit: RateLimit = RateLimit()
@@ -232,6 +238,31 @@ class SweepSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotOwner:
+    """Who answers for a slot on the source."""
+
+    owner: str
+    retained_bytes: int | None = None
+    """WAL that it may hold back. None: as much as a slot of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """What is looked at beside the data, and what it is held against."""
+
+    enabled: bool = True
+    """Whether `auditor run` probes at all."""
+    interval_seconds: float | None = None
+    """Seconds between two looks of every probe. None: each probe's own interval."""
+    known_slots: Mapping[str, SlotOwner] = field(default_factory=dict, hash=False)
+    """Slots of others that somebody answers for, by name."""
+    known_writers: tuple[str, ...] = ()
+    """Roles that may write to the source. Empty: nobody said."""
+    disk: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Bytes that databases and WAL of a side may take, by side."""
+
+
+@dataclass(frozen=True, slots=True)
 class TopicNames:
     """Kafka topics of one migration."""
 
@@ -291,6 +322,8 @@ class Settings:
     """Whether the target is made to flush."""
     sweep: SweepSettings = SweepSettings()
     """How the row audit sweeps the tables."""
+    probes: ProbeSettings = ProbeSettings()
+    """What is looked at beside the data."""
     mapping: Path | None = None
     """How tables are paired that differ by design. None: both sides look alike."""
     accepted_differences: Path | None = None
@@ -384,6 +417,7 @@ def _settings(document: Mapping[str, Any], file: Path) -> Settings:
         "evidence": _given(document, "evidence", lambda value: _evidence(value, file, folder)),
         "nudge": _given(document, "nudge", _nudge),
         "sweep": _given(document, "sweep", _sweep),
+        "probes": _given(document, "probes", _probes),
         "mapping": _given(document, "mapping", folder.joinpath),
         "accepted_differences": _given(document, "accepted_differences", folder.joinpath),
         "wal_budget_bytes": _given(document, "wal_budget_bytes", parse_size),
@@ -455,8 +489,28 @@ def _gate(value: Mapping[str, Any], file: Path, folder: Path) -> GateSettings:
         "tokens": tuple(_token(token, f"{file}: gate.tokens", folder) for token in value.get("tokens", ())),
         "tls": _given(value, "tls", lambda tls: _tls(tls, folder)),
         "rate_limit": RateLimit(**value.get("rate_limit", {})),
+        "overrides": tuple(_override(number, one) for number, one in enumerate(value.get("overrides", ()))),
     }
     return GateSettings(**{name: item for name, item in value.items() if name not in built}, **built)
+
+
+def _override(number: int, value: Mapping[str, Any]) -> OverrideSeen:
+    """Read an override; it is in force from the start, as the file does not say since when it is there."""
+    given = {name: value.get(name) for name in ("condition", "item", "owner", "reason")}
+    return OverrideSeen(f"config-{number}", **given, at=0.0, until=end_of(value["until"]))
+
+
+def _probes(value: Mapping[str, Any]) -> ProbeSettings:
+    slots = {
+        name: SlotOwner(one["owner"], parse_size(one["retained"]) if "retained" in one else None)
+        for name, one in value.get("known_slots", {}).items()
+    }
+    built = {
+        "known_slots": MappingProxyType(slots),
+        "known_writers": tuple(value.get("known_writers", ())),
+        "disk": MappingProxyType({side: parse_size(size) for side, size in value.get("disk", {}).items()}),
+    }
+    return ProbeSettings(**{name: item for name, item in value.items() if name not in built}, **built)
 
 
 def _token(value: Mapping[str, Any], where: str, folder: Path) -> TokenSettings:

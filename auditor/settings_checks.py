@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from auditor.dsn import check_dsn, has_password
-from auditor.quantities import parse_size
+from auditor.quantities import end_of, parse_size
 from auditor.schema import SCHEMA
 from auditor.settings_file import Problem, schema_problems, shown
 from comparators.positions import Side
@@ -110,6 +110,36 @@ def _check_clients(document: Mapping[str, Any]) -> list[Problem]:
     return found
 
 
+def _check_overrides(document: Mapping[str, Any]) -> list[Problem]:
+    """An override that could never count is a mistake to be told at the start; one that has ended may stay."""
+    found = []
+    for number, one in enumerate(document.get("gate", {}).get("overrides", ())):
+        from orchestrator.conditions import override_problem
+
+        path = f"gate.overrides.{number}"
+        if reason := override_problem(one["condition"], one.get("item")):
+            found.append(Problem(path, reason, "docs/concepts.md lists what can be overridden"))
+        if end_of(one["until"]) is None:
+            found.append(Problem(f"{path}.until", f"{shown(one['until'])} is not a day or a time", "as in 2030-01-31"))
+    return found
+
+
+def _check_sizes(document: Mapping[str, Any]) -> list[Problem]:
+    probes = document.get("probes", {})
+    sizes = {f"probes.disk.{side}": size for side, size in probes.get("disk", {}).items()}
+    slots = probes.get("known_slots", {}).items()
+    sizes |= {f"probes.known_slots.{name}.retained": one["retained"] for name, one in slots if "retained" in one}
+    return [problem for path, size in sizes.items() for problem in _check_size(path, size)]
+
+
+def _check_size(path: str, size: Any) -> list[Problem]:
+    try:
+        parse_size(size)
+    except ValueError as error:
+        return [Problem(path, str(error), "write bytes, or a size such as 512MiB")]
+    return []
+
+
 _CHECKS: tuple[Callable[[Mapping[str, Any]], list[Problem]], ...] = (
     _check_mode,
     _check_sides,
@@ -118,4 +148,6 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], list[Problem]], ...] = (
     _check_clients,
     _check_brokers,
     _check_budget,
+    _check_overrides,
+    _check_sizes,
 )

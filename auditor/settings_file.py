@@ -31,7 +31,12 @@ class Problem:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error, not a silent choice."""
+    """Safe YAML in which a key given twice is an error, not a silent choice, and a time stays text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def _mapping(loader: Any, node: Any) -> dict[Hashable, Any]:

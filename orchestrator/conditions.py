@@ -6,10 +6,10 @@ only `open-findings` can give FAIL.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from orchestrator import coverage
+from orchestrator import coverage, preflight
 from orchestrator.measured import (
     Evaluate,
     Limits,
@@ -23,7 +23,8 @@ from orchestrator.measured import (
     number_of,
     process_age,
 )
-from orchestrator.seen import CoreSeen, Evidence, SamplerSeen, SlotSeen, SubscriptionSeen
+from orchestrator.overrides import item_refusal, refusal, standing, words_of
+from orchestrator.seen import CoreSeen, Evidence, OverrideSeen, SamplerSeen, SlotSeen, SubscriptionSeen
 
 
 class Status(StrEnum):
@@ -47,24 +48,98 @@ class Outcome:
     reason: str
     person: bool = False
     steps: tuple[str, ...] = ()
+    overrides: tuple[OverrideSeen, ...] = ()
+    """Those without which it would not pass, or of items that they accept."""
+    troubled: bool = False
+    """More is wrong than the number."""
+
+
+class Kind(StrEnum):
+    """What a condition is about, and so who is asked when it does not hold."""
+
+    PROOF = "proof"
+    """A difference, or data about which nothing is proved."""
+    AUDIT = "audit"
+    """A part of the audit is silent or behind."""
+    REPLICATION = "replication"
+    """The target does not receive, or too slowly."""
+    CHECKLIST = "checklist"
+    """Something on either side has to be put in order."""
+    OUTSIDE = "outside"
+    """Another system objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A row of the table; `at_least` limits from below instead of from above."""
+    """A row of the table; whatever of `needs` is not known, the condition is not known."""
 
     name: str
+    kind: Kind
     unit: str
     limit: float
     measure: Evaluate
     sentence: str
+    needs: tuple[str, ...]
+    """The parts of the evidence that it rests on."""
     steps: tuple[str, ...] = ()
+    fixed: str | None = None
+    """Nobody may change its limit; what to do instead."""
+    overridable: bool = False
+    """A person may accept that its number is over the limit; not so with invariants."""
+    noisy: bool = False
+    """Its number swings around its limit, so it opens below what closes it (`gate.hysteresis`)."""
     at_least: bool = False
+    """The limit is one from below."""
     gives_fail: bool = False
 
 
-def evaluate(condition: Condition, evidence: Evidence, limits: Limits, now: float) -> Outcome:
-    """Measure one condition and hold it against its limit."""
+def evaluate(
+    condition: Condition, evidence: Evidence, limits: Limits, now: float, must_reach: float | None = None
+) -> Outcome:
+    """Measure one condition and hold it against its limit.
+
+    Args:
+        must_reach: what a noisy number must come down to once it was over its limit.
+    """
+    outcome = _measured(condition, evidence, limits, now)
+    if must_reach is not None and outcome.status is Status.PASS and not (outcome.value or 0) <= must_reach:
+        reason = f"{outcome.reason}; it was over the limit, and has to come down to {_figure(must_reach)}"
+        outcome = replace(outcome, status=Status.INCONCLUSIVE, reason=reason, steps=condition.steps)
+    return _overridden(condition, outcome, evidence, now)
+
+
+def _overridden(condition: Condition, outcome: Outcome, evidence: Evidence, now: float) -> Outcome:
+    """Accept a number that is known and nothing but over its limit; name the overrides that count for nothing."""
+    if outcome.status is Status.PASS:
+        return outcome
+    given = [one for one in standing(evidence, condition.name, now) if one.item is None]
+    over = outcome.status is Status.INCONCLUSIVE and outcome.value is not None and not outcome.troubled
+    if condition.overridable and over and given:
+        reason = f"{outcome.reason}; {words_of(given[0])}"
+        return replace(outcome, status=Status.PASS, reason=reason, person=False, steps=(), overrides=(given[0],))
+    idle = [(one, why) for one in evidence.overrides if one.condition == condition.name and (why := idle_for(one, now))]
+    said = [f"the override by {one.owner or 'nobody'} does not count: {why}" for one, why in idle]
+    return replace(outcome, reason="; ".join([outcome.reason, *said]))
+
+
+def idle_for(one: OverrideSeen, now: float) -> str | None:
+    """Say why an override counts for nothing at all; `None` where it may be applied."""
+    return override_problem(one.condition, one.item) or refusal(one, now)
+
+
+def override_problem(name: str | None, item: str | None) -> str | None:
+    """Say why nobody may override a condition, or an item of it; `None` where somebody may."""
+    condition = next((one for one in CONDITIONS if one.name == name), None)
+    if condition is None:
+        return f"there is no condition {name}"
+    if group := preflight.GROUP_OF.get(condition.name):
+        return item_refusal(condition.name, item, [check.name for check in group.checks])
+    if item is not None:
+        return f"{name} has no items"
+    return None if condition.overridable else f"{name} is an invariant"
+
+
+def _measured(condition: Condition, evidence: Evidence, limits: Limits, now: float) -> Outcome:
     limit = limits[condition.name]
     try:
         records_age = _records_age(evidence, limits, now)
@@ -80,8 +155,9 @@ def evaluate(condition: Condition, evidence: Evidence, limits: Limits, now: floa
     status = Status.FAIL if fails else Status.PASS if within and not trouble else Status.INCONCLUSIVE
     reason = _reason(condition, measured, value, limit, within, trouble)
     steps = () if status is Status.PASS else measured.steps or condition.steps
-    age = max(age, records_age)
-    return _outcome(condition, limit, status, value, age, reason, measured.person and status is not Status.PASS, steps)
+    person = measured.person and status is not Status.PASS
+    outcome = _outcome(condition, limit, status, value, max(age, records_age), reason, person, steps)
+    return replace(outcome, overrides=measured.overrides, troubled=bool(trouble))
 
 
 def _outcome(
@@ -343,34 +419,78 @@ def _stopped(subscription: SubscriptionSeen) -> str | None:
 
 PREPARE_AGAIN = ("to begin the audit anew: auditor teardown, then auditor prepare", "auditor gate check --wait")
 LOOK = ("auditor status",)
+PROBE = ("auditor preflight",)
+CHECKLIST = "put the item in order; what may be accepted is overridden by its name"
+AUDITED = ("baseline", "source", "target", "cores")
+CHECKED = ("baseline", "probes")
+
 CONDITIONS = (
     Condition(
-        "open-findings", "findings", 0, _open_findings, "Confirmed differences",
-        ("auditor findings list --state confirmed", "auditor findings recheck ID"), gives_fail=True,
+        "open-findings", Kind.PROOF, "findings", 0, _open_findings, "Confirmed differences", ("findings",),
+        ("auditor findings list --state confirmed", "auditor findings recheck ID"),
+        fixed="auditor findings accept ID", gives_fail=True,
     ),
     Condition(
-        "oldest-suspect", "seconds", 30, _oldest_suspect, "Differences not settled yet",
+        "oldest-suspect", Kind.PROOF, "seconds", 30, _oldest_suspect, "Differences not settled yet", ("findings",),
         ("auditor findings list --state suspect",),
     ),
-    Condition("samplers-alive", "seconds", 5, _samplers_alive, "The samplers", LOOK),
-    Condition("core-alive", "seconds", 5, _core_alive, "The stream core", LOOK),
-    Condition("watermark-age", "seconds", 10, _watermark_age, "The audit's progress", LOOK),
-    Condition("sample-size", "transactions", 300, _sample_size, "The sample", ("auditor gate check --wait",),
-              at_least=True),
-    Condition("in-window-share", "share", 0.99, _in_window_share, "Applied within the window", at_least=True),
-    Condition("lag-ms", "ms", 10, _lag_ms, "Commit to applied, 95th percentile"),
-    Condition("lag-bytes", "bytes", 2**20, _lag_bytes, "WAL not applied yet"),
-    Condition("subscriptions-applying", "subscriptions", 0, _subscriptions_applying, "Subscriptions that do not apply",
+    Condition("samplers-alive", Kind.AUDIT, "seconds", 5, _samplers_alive, "The samplers",
+              ("processes", "source", "target"), LOOK),
+    Condition("core-alive", Kind.AUDIT, "seconds", 5, _core_alive, "The stream core", ("processes", "cores"), LOOK),
+    Condition("prober-alive", Kind.AUDIT, "seconds", 5, preflight.prober_alive, "The prober", ("processes",), LOOK),
+    Condition("watermark-age", Kind.AUDIT, "seconds", 10, _watermark_age, "The audit's progress",
+              (*AUDITED, "caught_up_age"), LOOK),
+    Condition("sample-size", Kind.PROOF, "transactions", 300, _sample_size, "The sample",
+              ("baseline", "cores", "tally"), ("auditor gate check --wait",), at_least=True),
+    Condition("in-window-share", Kind.REPLICATION, "share", 0.99, _in_window_share, "Applied within the window",
+              ("apply",), at_least=True, overridable=True),
+    Condition("lag-ms", Kind.REPLICATION, "ms", 10, _lag_ms, "Commit to applied, 95th percentile", ("apply",),
+              overridable=True, noisy=True),
+    Condition("lag-bytes", Kind.REPLICATION, "bytes", 2**20, _lag_bytes, "WAL not applied yet", ("apply",),
+              overridable=True, noisy=True),
+    Condition("marker-ms", Kind.REPLICATION, "ms", 10, preflight.marker_ms, "Marker round trips, 99th percentile",
+              CHECKED, PROBE, overridable=True, noisy=True),
+    Condition("apply-stall", Kind.REPLICATION, "seconds", 10, preflight.apply_stall,
+              "Apply stands still while WAL grows", CHECKED, PROBE),
+    Condition("apply-headroom", Kind.REPLICATION, "ratio", 1, preflight.apply_headroom, "Headroom of apply", CHECKED,
+              PROBE, at_least=True, overridable=True),
+    Condition("subscriptions-applying", Kind.REPLICATION, "subscriptions", 0, _subscriptions_applying,
+              "Subscriptions that do not apply", ("apply",),
               ("on the target: SELECT * FROM pg_stat_subscription_stats",)),
-    Condition("slots-in-budget", "bytes", 2**30, _slots_in_budget, "The auditor's replication slots", LOOK),
-    Condition("unaudited-gaps", "gaps", 0, _unaudited_gaps, "Intervals nobody audited", PREPARE_AGAIN),
-    Condition("scope-complete", "tables", 0, _scope_complete, "Tables outside the audit",
+    Condition("slots-in-budget", Kind.AUDIT, "bytes", 2**30, _slots_in_budget, "The auditor's replication slots",
+              ("source", "target"), LOOK),
+    Condition("unaudited-gaps", Kind.PROOF, "gaps", 0, _unaudited_gaps, "Intervals nobody audited",
+              ("baseline", "gaps", "dead_letters"), PREPARE_AGAIN),
+    Condition("scope-complete", Kind.PROOF, "tables", 0, _scope_complete, "Tables outside the audit", ("apply",),
               ("publish the table and run `auditor prepare`, or name it in tables.exclude",)),
-    Condition("base-scan", "tables", 0, coverage.base_scan, "Tables without a complete sweep",
-              ("auditor coverage", "auditor gate check --wait")),
-    Condition("coverage-age", "seconds", 86400, coverage.coverage_age, "Age of the oldest sweep",
-              ("auditor coverage",)),
-    Condition("unverified-rows", "rows", 0, coverage.unverified_rows, "Rows not verified", ("auditor coverage",)),
-    Condition("canary", "seconds", 120, coverage.canary, "The canary", LOOK),
+    Condition(
+        "base-scan", Kind.PROOF, "tables", 0, coverage.base_scan, "Tables without a complete sweep",
+        ("baseline", "apply", "coverage", "sweeper"), ("auditor coverage", "auditor gate check --wait"),
+        fixed="name the table in tables.exclude or, as skipped, in the accepted_differences file",
+    ),
+    Condition("coverage-age", Kind.PROOF, "seconds", 86400, coverage.coverage_age, "Age of the oldest sweep",
+              ("baseline", "apply", "coverage", "sweeper"), ("auditor coverage",), overridable=True),
+    Condition("unverified-rows", Kind.PROOF, "rows", 0, coverage.unverified_rows, "Rows not verified",
+              ("baseline", "apply", "coverage", "sweeper"), ("auditor coverage",)),
+    Condition("canary", Kind.AUDIT, "seconds", 120, coverage.canary, "The canary", ("baseline", "canary"), LOOK),
+    *(
+        Condition(f"preflight-{group}", Kind.CHECKLIST, "items", 0, preflight.checklist(group), sentence, CHECKED,
+                  PROBE, fixed=CHECKLIST)
+        for group, sentence in (
+            ("identity", "Which servers these are"),
+            ("settings", "Settings of both servers"),
+            ("shape", "Tables, columns, constraints and indexes"),
+            ("sequences", "Sequences"),
+            ("activity", "Transactions and sessions"),
+            ("writers", "Who writes"),
+            ("slots", "Every replication slot"),
+            ("replication", "Replication of every table"),
+            ("capacity", "Disk, WAL and apply"),
+        )
+    ),
+    Condition("ddl-drift", Kind.CHECKLIST, "changes", 0, preflight.ddl_drift, "Changes of the schema", CHECKED, PROBE,
+              fixed="bring the change to both sides and wait for a sweep"),
+    Condition("external-alerts", Kind.OUTSIDE, "alerts", 0, preflight.external_alerts, "Alerts of other systems",
+              ("alerts",), ("see to the alert where it comes from",), overridable=True),
 )  # fmt: skip
 NAMES = tuple(condition.name for condition in CONDITIONS)

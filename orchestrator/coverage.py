@@ -246,6 +246,17 @@ def still_open(evidence: Evidence, limits: Limits, now: float) -> tuple[GapSeen,
     return tuple(gap for gap in gaps if gap.end is None or gap.at is None or gap.end > through or gap.at >= since)
 
 
+def proved_since(evidence: Evidence, limits: Limits, now: float, changed_at: float) -> bool:
+    """Say whether every table was read whole after a time; what cannot be known proves nothing."""
+    try:
+        _sweeper(evidence, limits, now)
+        coverage = _all_swept(evidence, limits, now)
+    except Unknown:
+        return False
+    since = changed_at + FUTURE_SECONDS  # the clocks of two of our hosts may differ by as much
+    return all(seen.at is not None and seen.at > since for seen in coverage.swept.values())
+
+
 def canary(evidence: Evidence, limits: Limits, now: float) -> Measured:
     """Say how long ago both audits last found the difference that was planted for them."""
     baseline, seen = baseline_of(evidence), evidence.canary

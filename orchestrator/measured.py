@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.seen import ApplySeen, BaselineSeen, Evidence, ProcessSeen
+from orchestrator.seen import ApplySeen, BaselineSeen, Evidence, OverrideSeen, ProcessSeen
 
 FUTURE_SECONDS = 3.0
 """Clocks of one installation may differ by this much; anything dated further ahead is not believed."""
@@ -30,6 +30,8 @@ class Measured:
     trouble: str | None = None
     person: bool = False
     steps: tuple[str, ...] = ()
+    overrides: tuple[OverrideSeen, ...] = ()
+    """Overrides that the number already takes into account."""
 
 
 Limits = Mapping[str, float]

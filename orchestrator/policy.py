@@ -10,25 +10,21 @@ Rules of this file:
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from comparators.bounds import upper_bound
 from comparators.errors import SettingInvalid
 from comparators.findings import position_text, time_text
-from orchestrator.conditions import CONDITIONS, NAMES, Outcome, Status, evaluate
+from orchestrator.conditions import CONDITIONS, NAMES, Condition, Outcome, Status, evaluate, idle_for
 from orchestrator.coverage import CoverageSummary, summary
-from orchestrator.seen import Evidence
+from orchestrator.seen import Evidence, OverrideSeen
 
 HOLE_SECONDS = 2.0
 """A longer pause between two evaluations proves nothing about the time in it: the dwell time starts again."""
-FIXED: Mapping[str, str] = {
-    "open-findings": "auditor findings accept ID",
-    "base-scan": "name the table in tables.exclude or, as skipped, in the accepted_differences file",
-}
-"""Conditions whose limit nobody may raise, and what to do instead."""
 DEFAULTS: Mapping[str, float] = {condition.name: condition.limit for condition in CONDITIONS}
+NOISY = frozenset(condition.name for condition in CONDITIONS if condition.noisy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +36,27 @@ class Limits:
     evaluations: int = 5
     """So many evaluations in a row at least, however short the dwell time is."""
     valid_seconds: float = 15.0
+    hysteresis: float = 0.8
+    """Share of its limit below which a noisy number must come back once it was over the limit."""
 
     @classmethod
-    def of(cls, overrides: Mapping[str, float], dwell_seconds: float = 10.0, valid_seconds: float = 15.0) -> "Limits":
+    def of(
+        cls, given: Mapping[str, float], dwell_seconds: float = 10.0, valid_seconds: float = 15.0,
+        hysteresis: float = 0.8,
+    ) -> "Limits":  # fmt: skip
         """Lay a configuration's limits over the defaults.
 
         Raises:
             SettingInvalid: a condition that does not exist, or a number that cannot be a limit.
         """
-        for name, way_out in FIXED.items():
-            if overrides.get(name):
-                raise SettingInvalid(f"gate.limits.{name}: is 0 and stays 0", hint=way_out)
-        for name, limit in {**overrides, "dwell_seconds": dwell_seconds, "valid_seconds": valid_seconds}.items():
+        for condition in CONDITIONS:
+            if condition.fixed and given.get(condition.name):
+                raise SettingInvalid(f"gate.limits.{condition.name}: is 0 and stays 0", hint=condition.fixed)
+        for name, limit in {**given, "dwell_seconds": dwell_seconds, "valid_seconds": valid_seconds}.items():
             _check_limit(name, limit)
-        return cls({**DEFAULTS, **overrides}, dwell_seconds, valid_seconds=valid_seconds)
+        if not 0 < hysteresis <= 1:
+            raise SettingInvalid(f"gate.hysteresis: {hysteresis!r} is not a share between 0 and 1", hint="use 0.8")
+        return cls({**DEFAULTS, **given}, dwell_seconds, valid_seconds=valid_seconds, hysteresis=hysteresis)
 
 
 def _check_limit(name: str, limit: Any) -> None:
@@ -74,6 +77,24 @@ class Dwell:
     identity: str | None = None
     status: Status | None = None
     status_since: float | None = None
+    over: frozenset[str] = frozenset()
+    """Noisy conditions that were over their limit and have not come back far enough."""
+
+    def must_reach(self, condition: Condition, limits: Limits) -> float | None:
+        """Give what a number must come down to after it was over its limit; `None` where the limit is enough."""
+        return limits.hysteresis * limits.conditions[condition.name] if condition.name in self.over else None
+
+    def noted(self, outcomes: Sequence[Outcome], limits: Limits) -> "Dwell":
+        """Remember which noisy numbers are over their limit; one that is not known changes nothing."""
+        over = set(self.over)
+        for outcome in outcomes:
+            if outcome.name not in NOISY or outcome.value is None:
+                continue
+            if not outcome.value <= outcome.limit:
+                over.add(outcome.name)
+            elif outcome.value <= limits.hysteresis * outcome.limit:
+                over.discard(outcome.name)
+        return replace(self, over=frozenset(over))
 
     def fold(self, all_pass: bool, identity: str, now: float) -> "Dwell":
         """Add one evaluation; anything but the same good picture without a hole starts again."""
@@ -121,6 +142,10 @@ class Verdict:
     next_steps: tuple[str, ...]
     evidence_digest: str
     incarnations: Mapping[str, str]
+    overrides: tuple[OverrideSeen, ...] = ()
+    """Those that were applied."""
+    overrides_refused: tuple[tuple[OverrideSeen, str], ...] = ()
+    """Those that count for nothing, and why."""
 
 
 def decide(evidence: Evidence, limits: Limits, now: float, dwell: Dwell = Dwell()) -> tuple[Verdict, Dwell]:
@@ -132,9 +157,12 @@ def decide(evidence: Evidence, limits: Limits, now: float, dwell: Dwell = Dwell(
     Returns:
         The verdict, and the state to hand to the next call.
     """
-    measured = [evaluate(condition, evidence, limits.conditions, now) for condition in CONDITIONS]
+    measured = [
+        evaluate(condition, evidence, limits.conditions, now, dwell.must_reach(condition, limits))
+        for condition in CONDITIONS
+    ]
     all_pass = all(outcome.status is Status.PASS for outcome in measured)
-    dwell = dwell.fold(all_pass, _identity(evidence, limits), now)
+    dwell = dwell.noted(measured, limits).fold(all_pass, _identity(evidence, limits), now)
     outcomes = (*measured, _dwell_outcome(dwell, limits, all_pass, now))
     status = worst(outcomes)
     dwell = dwell.stamped(status, now)
@@ -155,6 +183,8 @@ def decide(evidence: Evidence, limits: Limits, now: float, dwell: Dwell = Dwell(
         next_steps=_next_steps(outcomes),
         evidence_digest=digest(evidence),
         incarnations=_incarnations(evidence),
+        overrides=_applied(outcomes),
+        overrides_refused=_refused(evidence, now),
     )
     return verdict, dwell
 
@@ -188,7 +218,14 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "evidence_digest": verdict.evidence_digest,
         "next_steps": list(verdict.next_steps),
         "incarnations": dict(verdict.incarnations),
+        "overrides": [_override_json(one) for one in verdict.overrides],
+        "overrides_refused": [_override_json(one) | {"why": why} for one, why in verdict.overrides_refused],
     }
+
+
+def _override_json(one: OverrideSeen) -> dict[str, Any]:
+    named = {name: getattr(one, name) for name in ("id", "condition", "item", "owner", "reason")}
+    return named | {"until": None if one.until is None else time_text(one.until)}
 
 
 def _coverage_json(coverage: CoverageSummary) -> dict[str, Any]:
@@ -217,6 +254,14 @@ def _dwell_outcome(dwell: Dwell, limits: Limits, all_pass: bool, now: float) -> 
     return Outcome("dwell", status, held, limit, "seconds", 0.0, f"All conditions hold together: {what}", False, steps)
 
 
+def _applied(outcomes: Sequence[Outcome]) -> tuple[OverrideSeen, ...]:
+    return tuple(dict.fromkeys(one for outcome in outcomes for one in outcome.overrides))
+
+
+def _refused(evidence: Evidence, now: float) -> tuple[tuple[OverrideSeen, str], ...]:
+    return tuple((one, why) for one in evidence.overrides if (why := idle_for(one, now)) is not None)
+
+
 def _identity(evidence: Evidence, limits: Limits) -> str:
     """Name who and what a row of evaluations is about: none reaches across a restart or a new configuration."""
     generation = evidence.baseline.generation if evidence.baseline else None
@@ -225,7 +270,8 @@ def _identity(evidence: Evidence, limits: Limits) -> str:
 
 
 def _limits_json(limits: Limits) -> list[Any]:
-    return [dict(limits.conditions), limits.dwell_seconds, limits.evaluations, limits.valid_seconds]
+    timing = (limits.dwell_seconds, limits.evaluations, limits.valid_seconds, limits.hysteresis)
+    return [dict(limits.conditions), *timing]
 
 
 def _incarnations(evidence: Evidence) -> dict[str, str]:

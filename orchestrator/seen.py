@@ -252,6 +252,8 @@ class Evidence:
     sweeper: SweeperSeen | None = None
     coverage: Mapping[str, CoverageSeen] = field(default_factory=dict)
     canary: CanarySeen | None = None
+    probing: bool = True
+    """The configuration wants probes."""
     probes: Mapping[str, ProbeSeen] = field(default_factory=dict)
     """By group."""
     overrides: tuple[OverrideSeen, ...] = ()

@@ -21,6 +21,7 @@ from auditor.settings import (
     GateSettings,
     Names,
     NudgeSettings,
+    ProbeSettings,
     SecretRef,
     Settings,
     SideSettings,
@@ -88,9 +89,13 @@ def test_a_default_is_the_same_in_the_schema_and_in_the_values():
     assert fields["wal_budget_bytes"] == defaults("wal_budget_bytes")
     for area, values in (("gate", GateSettings()), ("evidence", EvidenceSettings()), ("nudge", NudgeSettings())):
         for name in SCHEMA["properties"][area].get("properties", {"mode": None, "interval_ms": None}):
-            if name not in ("limits", "key", "tokens", "tls", "rate_limit") and name != "mode":
+            if name not in ("limits", "key", "tokens", "tls", "rate_limit", "overrides") and name != "mode":
                 assert getattr(values, name) == defaults(area, name)
     assert list(GateSettings().tokens) == defaults("gate", "tokens")
+    assert list(GateSettings().overrides) == defaults("gate", "overrides")
+    assert ProbeSettings().enabled == defaults("probes", "enabled")
+    assert dict(ProbeSettings().known_slots) == defaults("probes", "known_slots")
+    assert list(ProbeSettings().known_writers) == defaults("probes", "known_writers")
     rate = GateSettings().rate_limit
     for name in ("requests_per_second", "burst"):
         assert getattr(rate, name) == defaults("gate", "rate_limit", name)
@@ -390,12 +395,51 @@ def test_the_configuration_is_the_one_given_else_that_of_the_environment_else_th
     assert load(file).migration == "orders"
 
 
+OVERRIDE = "{condition: lag-bytes, owner: ann, reason: slow link, until: 2030-01-31}"
+
+
+def test_overrides_and_probes_are_read(written):
+    probes = "{known_slots: {cdc: {owner: team, retained: 2MiB}, b: {owner: c}}, known_writers: [app], disk: {target: 1GB}}"
+    settings = load(written(f"{SMALLEST}\ngate: {{overrides: [{OVERRIDE}], hysteresis: 1}}\nprobes: {probes}\n"))
+    (override,) = settings.gate.overrides
+    assert (override.id, override.condition, override.item) == ("config-0", "lag-bytes", None)
+    assert (override.owner, override.reason, override.until) == ("ann", "slow link", 1_896_048_000.0)
+    assert settings.probes.known_slots["cdc"].retained_bytes == 2 << 20
+    assert settings.probes.known_slots["b"].retained_bytes is None
+    assert settings.probes.known_writers == ("app",)
+    assert settings.probes.disk == {"target": 10**9}
+    assert hash(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"gate: {{overrides: [{OVERRIDE.replace('lag-bytes', 'open-findings')}]}}", "open-findings is an invariant"),
+        (f"gate: {{overrides: [{OVERRIDE.replace('lag-bytes', 'lagbytes')}]}}", "there is no condition lagbytes"),
+        (f"gate: {{overrides: [{OVERRIDE.replace('lag-bytes', 'preflight-shape')}]}}", "accepted item by item"),
+        (f"gate: {{overrides: [{OVERRIDE.replace('2030-01-31', 'never')}]}}", "not a day or a time"),
+        (f"gate: {{overrides: [{OVERRIDE.replace('ann', '  ')}]}}", "owner"),
+        (f"gate: {{overrides: [{OVERRIDE.replace('owner: ann, ', '')}]}}", "owner"),
+        ("gate: {hysteresis: 0}", "hysteresis"),
+        ("gate: {hysteresis: 1.1}", "hysteresis"),
+        ("gate: {limits: {preflight-shape: 1}}", "preflight-shape"),
+        ("probes: {interval_seconds: 11}", "interval_seconds"),
+        ("probes: {disk: {source: 5 apples}}", "probes.disk.source"),
+        ("probes: {known_slots: {a: {owner: b, retained: 5 apples}}}", "probes.known_slots.a.retained"),
+        ("probes: {known_slots: {a: {}}}", "owner"),
+    ],
+)
+def test_an_override_or_a_probe_that_makes_no_sense_is_refused(written, text, said):
+    with pytest.raises(SettingInvalid, match=re.escape(said)):
+        load(written(f"{SMALLEST}\n{text}\n"))
+
+
 def test_the_example_is_valid_with_and_without_its_comments(written):
     assert load(written(example())).migration == "orders"
     text = re.sub(r"(?m)^# (?=( *[a-z-]+:|  ))", "", example().replace("# transport: memory\n", ""))
     settings = load(written(text))
     assert settings.transport is not None
-    assert len(settings.gate.limits) == 11
+    assert len(settings.gate.limits) == 14
     assert settings.wal_budget_bytes == 1 << 30
 
 
