@@ -260,7 +260,7 @@ class Gate:
         board, now = self._keeper.board, self._clock()
         snapshot = self._evaluator.evaluate(board, now, self._monotonic(), self._recorder.consumed_by(now))
         self._snapshot = snapshot
-        self._exporter.count(snapshot.verdict)
+        self._exporter.note(snapshot.verdict, snapshot.evidence)
         differs = previous is None or previous.number != snapshot.number
         if differs:
             self._changed.set()
