@@ -81,6 +81,25 @@ def connect(
         raise wrapped(_without_secrets(str(error), pinned), error.sqlstate, "connect") from None
 
 
+def connect_unpinned(like: psycopg.Connection, application_name: str) -> psycopg.Connection:
+    """Open a session beside another of ours, on its server and as its role, in which no setting is pinned.
+
+    What such a session gets is what the server gives applications; names in it mean what the user's `search_path` says.
+
+    Raises:
+        SideUnavailable, NotPermitted: as `connect`.
+    """
+    given = {option.keyword.decode(): option.val.decode() for option in like.pgconn.info if option.val is not None}
+    here = {"host": like.info.host, "hostaddr": like.info.hostaddr, "port": str(like.info.port)}
+    given.update({name: value for name, value in here.items() if value})
+    given.update(application_name=application_name, options="")  # empty: PGOPTIONS does not count either
+    plain = libpq.make_conninfo(**given)
+    try:
+        return psycopg.Connection.connect(plain, autocommit=True)
+    except psycopg.Error as error:
+        raise wrapped(_without_secrets(str(error), plain), error.sqlstate, "connect") from None
+
+
 def connect_replication(conninfo: str, *, application_name: str = "auditor") -> PGconn:
     """Open a connection that speaks the replication protocol, with the same settings pinned.
 

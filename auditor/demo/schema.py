@@ -12,12 +12,12 @@ TABLES = (
     '"Back Office"."Staff Notes"', "daily_totals", "price_history", "tax_rates", "currencies", "reviews",
 )  # fmt: skip
 SIDES = frozenset({"source", "target", "both"})
-LAWFUL_DIFFERENCES = {
+ODD_SETTINGS = {
     "datestyle": "'SQL, DMY'",
     "timezone": "'Asia/Kolkata'",
     "bytea_output": "'escape'",
     "extra_float_digits": "0",
-}  # settings of the target's database that must not look like damage
+}  # settings of the databases that must not look like damage; were they different, applications would notice
 
 
 def create(source: str, target: str, *, via_root: bool = True, options: str = "") -> None:
@@ -32,7 +32,8 @@ def create(source: str, target: str, *, via_root: bool = True, options: str = ""
     with session(source) as on_source, session(target) as on_target:
         run(on_source, *statements("source"))
         run(on_target, *statements("target"))
-        differ(on_target)
+        be_odd(on_source)
+        be_odd(on_target)
         publish(on_source, via_root)
         subscribe(on_target, source, options)
         wait_until(lambda: copied(on_target), "the initial copy", seconds=60)
@@ -52,10 +53,10 @@ def statements(side: str) -> Iterator[str]:
         part, of = [], word
 
 
-def differ(on_target: Session) -> None:
-    """Give the target's database other settings, as two servers in the field have."""
-    name = one(on_target, "SELECT quote_ident(current_database())")
-    run(on_target, *(f"ALTER DATABASE {name} SET {key} = {value}" for key, value in LAWFUL_DIFFERENCES.items()))
+def be_odd(database: Session) -> None:
+    """Give a database other settings than its server has, as in the field."""
+    name = one(database, "SELECT quote_ident(current_database())")
+    run(database, *(f"ALTER DATABASE {name} SET {key} = {value}" for key, value in ODD_SETTINGS.items()))
 
 
 def publish(on_source: Session, via_root: bool) -> None:
