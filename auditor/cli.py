@@ -21,8 +21,6 @@ NOT_BUILT_YET = frozenset(
         ("preflight",),
         ("cutover",),
         ("evidence",),
-        ("gate", "history"),
-        ("gate", "explain"),
     }
 )
 

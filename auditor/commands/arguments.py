@@ -76,6 +76,13 @@ def share(text: str) -> float:
     return rate
 
 
+def count(text: str) -> int:
+    """Read a whole number for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 upwards")
+    return int(text)
+
+
 def config_of(args: argparse.Namespace) -> Path | None:
     """Give the file named with `-c`, if any."""
     given: Path | None = getattr(args, "config", None)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from auditor.commands.arguments import Commands, add_json, seconds, start_log
+from auditor.commands.arguments import Commands, add_json, count, seconds, start_log
 
 EXAMPLES = """
 auditor diff "host=10.0.0.1 dbname=app user=auditor" "host=10.0.0.2 dbname=app user=auditor"
@@ -43,17 +43,11 @@ def register(commands: Commands) -> None:
     )  # fmt: skip
     diff.add_argument("--mapping", type=Path, metavar="FILE", help="how tables differ by design")
     diff.add_argument(
-        "--limit", type=_count, default=LISTED, metavar="N",
+        "--limit", type=count, default=LISTED, metavar="N",
         help=f"name at most N differing rows of each table (default: {LISTED}); the counts are exact",
     )  # fmt: skip
     diff.add_argument("--show-keys", action="store_true", help="name rows by their keys, not only by keyed hashes")
     add_json(diff)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 upwards")
-    return int(text)
 
 
 def _diff(args: argparse.Namespace) -> int:
