@@ -24,16 +24,20 @@ class Reader:
         self._connection, self._side, self._own = connection, side, own_schema
         self.denied: dict[str, Denial] = {}
 
-    def rows(self, group: str, name: str, make: Callable[..., Made]) -> tuple[Made, ...]:
+    def rows(
+        self, group: str, name: str, make: Callable[..., Made], needed_as: str | None = None
+    ) -> tuple[Made, ...]:
         """Read a query and make a value of each row; nothing where the role may not, which `denied` then says.
 
+        Args:
+            needed_as: what checks call it, where that is not the query's own name.
         Raises:
             Retryable: it was cancelled, or the side is gone.
         """
         try:
             rows = select(self._connection, f"{group}_{name}", {"own": self._own})
         except NotPermitted as error:
-            self.denied[name] = denial(error, self._side, self._connection.info.user)
+            self.denied[needed_as or name] = denial(error, self._side, self._connection.info.user)
             return ()
         return tuple(make(**_frozen(row)) for row in rows)
 
