@@ -505,7 +505,7 @@ def _probes(value: Mapping[str, Any]) -> ProbeSettings:
         name: SlotOwner(one["owner"], parse_size(one["retained"]) if "retained" in one else None)
         for name, one in value.get("known_slots", {}).items()
     }
-    built = {
+    built: dict[str, Any] = {
         "known_slots": MappingProxyType(slots),
         "known_writers": tuple(value.get("known_writers", ())),
         "disk": MappingProxyType({side: parse_size(size) for side, size in value.get("disk", {}).items()}),

@@ -33,11 +33,6 @@ class Problem:
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which a key given twice is an error, not a silent choice, and a time stays text."""
 
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
 
 def _mapping(loader: Any, node: Any) -> dict[Hashable, Any]:
     seen = set()
@@ -51,6 +46,10 @@ def _mapping(loader: Any, node: Any) -> dict[Hashable, Any]:
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 

@@ -11,7 +11,7 @@ from auditor.settings import Settings
 from comparators.positions import format_lsn
 
 Records = Mapping[str, Any]
-PROCESSES = ("sampler-source", "sampler-target", "core", "sweeper", "gate")
+PROCESSES = ("sampler-source", "sampler-target", "core", "sweeper", "prober", "gate")
 ALIVE_SECONDS = 5.0
 
 
@@ -43,7 +43,8 @@ def status_of(settings: Settings, records: Records, now: float) -> dict[str, Any
         now: unix seconds.
     """
     verdict = _verdict(records.get("verdict"), now)
-    processes = [_process(name, records, now) for name in PROCESSES if settings.sweep.enabled or name != "sweeper"]
+    off = {name for name, on in (("sweeper", settings.sweep.enabled), ("prober", settings.probes.enabled)) if not on}
+    processes = [_process(name, records, now) for name in PROCESSES if name not in off]
     return {
         "migration": settings.migration,
         "prepared": "baseline" in records,
@@ -54,6 +55,7 @@ def status_of(settings: Settings, records: Records, now: float) -> dict[str, Any
         "lag": _lag(records),
         "coverage": _coverage(records, now),
         "findings": _findings(settings, records, now),
+        "checklist": _checklist(records),
         "next_steps": _next_steps(records, processes, verdict),
     }
 
@@ -68,6 +70,8 @@ def screen(status: Mapping[str, Any]) -> str:
     for title in ("positions", "lag", "coverage", "findings"):
         parts = (f"{name.replace('_', ' ')} {_known(value)}" for name, value in status[title].items())
         lines += [f"{title:<10} {', '.join(parts)}"]
+    lines += [f"checklist  {_checklist_words(status['checklist'])}"]
+    lines += [f"  {one['name']}: {one['status']}: {one['sentence']}" for one in status["checklist"]["blocking"]]
     return "\n".join([*lines, "", "next", *(f"  {step}" for step in status["next_steps"])])
 
 
@@ -158,6 +162,27 @@ def _coverage(records: Records, now: float) -> dict[str, Any]:
         "rows_per_second": round(sum(rate or 0 for rate in rates)),
         "sweeper": sweeper.get("paused_because") or sweeper.get("state"),
     }
+
+
+def _checklist(records: Records) -> dict[str, Any]:
+    """Sum the probes up: how many items block or are not known, which, and how many warn."""
+    from auditor.probe_evidence import probes_seen
+    from comparators.preflight import ItemStatus, item_json
+
+    probes = probes_seen(records)
+    items = [item for seen in probes.values() for item in seen.items or ()]
+    return {
+        "items": len(items),
+        "warnings": sum(item.status is ItemStatus.WARN for item in items),
+        "blocking": [item_json(item) for item in items if item.status.blocks],
+        "failed": sorted(group for group, seen in probes.items() if seen.error),
+    }
+
+
+def _checklist_words(checklist: Mapping[str, Any]) -> str:
+    words = f"{checklist['items']} items, {len(checklist['blocking'])} block or are not known"
+    words += f", {checklist['warnings']} warn"
+    return words + (f"; probes that failed: {', '.join(checklist['failed'])}" if checklist["failed"] else "")
 
 
 def _findings(settings: Settings, records: Records, now: float) -> dict[str, Any]:

@@ -64,13 +64,15 @@ def _check_files(settings: Settings) -> None:
 
 
 def specs_of(settings: Settings, config: Path, options: Sequence[str] = ()) -> tuple[ChildSpec, ...]:
-    """List the processes of a migration: samplers and core, one on the memory transport, then sweeper and gate."""
+    """List the processes of a migration: samplers and core (one on the memory transport), sweeper, prober, gate."""
     commands: dict[str, tuple[str, ...]] = {"worker": ("worker",)}
     if settings.transport is not None:
         samplers = {f"sampler-{side}": ("sampler", "--side", str(side)) for side in Side}
         commands = samplers | {"core": ("core",)}
     if settings.sweep.enabled:
         commands["sweeper"] = ("sweeper",)
+    if settings.probes.enabled:
+        commands["prober"] = ("prober",)
     commands["gate"] = ("gate", "serve")
     program = (sys.executable, "-m", "auditor")
     return tuple(

@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from auditor.mapping_file import load_mapping
+from auditor.same_server import check_server
 from auditor.scoping import load_scope
 from auditor.settings import Settings
 from auditor.sweep_engine import Opened, Sweep, Tables, session_name
-from comparators.errors import NotReady, PositionLost
+from comparators.errors import NotReady
 from comparators.positions import Side
 from comparators.sampling import seed_of
 from comparators.segments import Plan
@@ -94,19 +95,6 @@ class ServerEngine:
             raise NotReady("the subscriptions have not been read yet")
         subscription = self._subscriptions[pair.subscription]
         return Passage(source, target, subscription.origin_name, subscription.slot_name)
-
-
-def check_server(side: Side, facts: ServerFacts, baseline: Mapping[str, Any]) -> None:
-    """Make sure that a session is on the server of the baseline: positions of another one mean something else.
-
-    Raises:
-        PositionLost: it was failed over, restored, or is another one.
-    """
-    if (facts.system_identifier, facts.timeline) != (baseline[f"{side}_system"], baseline[f"{side}_timeline"]):
-        raise PositionLost(
-            f"{side}: the server was replaced, failed over or restored (timeline {facts.timeline})",
-            hint="run `auditor prepare --new-baseline`",
-        )
 
 
 class _ServerTable:

@@ -132,11 +132,12 @@ def override_problem(name: str | None, item: str | None) -> str | None:
     condition = next((one for one in CONDITIONS if one.name == name), None)
     if condition is None:
         return f"there is no condition {name}"
-    if group := preflight.GROUP_OF.get(condition.name):
-        return item_refusal(condition.name, item, [check.name for check in group.checks])
+    items = preflight.ITEMS.get(condition.name, ())
     if item is not None:
-        return f"{name} has no items"
-    return None if condition.overridable else f"{name} is an invariant"
+        return item_refusal(condition.name, item, items) if items else f"{name} has no items"
+    if condition.overridable:
+        return None
+    return f"{name} is accepted item by item" if items else f"{name} is an invariant"
 
 
 def _measured(condition: Condition, evidence: Evidence, limits: Limits, now: float) -> Outcome:

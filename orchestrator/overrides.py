@@ -34,15 +34,13 @@ def refusal(one: OverrideSeen, now: float) -> str | None:
     return None if present < until else "it has ended"
 
 
-def item_refusal(condition: str, item: str | None, group: Sequence[str]) -> str | None:
+def item_refusal(condition: str, item: str, items: Sequence[str]) -> str | None:
     """Say why nobody may accept an item of a checklist; `None` where somebody may.
 
     Args:
-        group: the checks that the condition stands for.
+        items: those that the condition rests on.
     """
-    if item is None:
-        return f"{condition} is accepted item by item"
-    check = check_of(item) if item in group else None
+    check = check_of(item) if item in items else None
     if check is None:
         return f"{condition} has no item {item}"
     return None if check.overridable else f"{item} is an invariant"

@@ -3,10 +3,10 @@
 A group of checks counts only while its record is whole, fresh, of this baseline, and says something of every check.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from comparators.checklist import GROUPS, Group
+from comparators.checklist import GROUPS
 from comparators.preflight import Item, ItemStatus
 from orchestrator import coverage
 from orchestrator.measured import (
@@ -30,11 +30,19 @@ NAMED = 3
 LONGEST = 200
 """Characters of a sentence or a remedy within a reason."""
 SWITCH_ON = ("set probes.enabled: true",)
-GROUP_OF: Mapping[str, Group] = {
-    "ddl-drift": GROUPS["drift"],
-    **{f"preflight-{name}": group for name, group in GROUPS.items() if name not in ("drift", "lag")},
+MOVING = "apply-moving"
+"""Its number is that of `apply-stall`, which has a limit of its own."""
+ITEMS: Mapping[str, tuple[str, ...]] = {
+    "marker-ms": ("marker-path", "marker-round-trip"),
+    "apply-stall": ("walsender-attached",),
+    "ddl-drift": tuple(check.name for check in GROUPS["drift"].checks),
+    **{
+        f"preflight-{name}": tuple(check.name for check in group.checks)
+        for name, group in GROUPS.items()
+        if name not in ("drift", "lag")
+    },
 }
-"""Conditions whose items can be accepted by name."""
+"""The items of the checklist that a condition rests on; each that is no invariant can be accepted by name."""
 PASSING = frozenset({"activity", "replication", "capacity", "lag"})
 """Groups whose lack of capacity may pass by itself."""
 
@@ -50,6 +58,11 @@ class Judged:
     @property
     def blocking(self) -> list[Item]:
         return [item for item in self.items if item.status.blocks and item.name not in self.accepted]
+
+    def of(self, names: Sequence[str]) -> "Judged":
+        """Keep some of the items."""
+        accepted = {name: by for name, by in self.accepted.items() if name in names}
+        return Judged(tuple(item for item in self.items if item.name in names), accepted, self.age)
 
 
 def probe_of(evidence: Evidence, group: str, now: float) -> tuple[ProbeSeen, float]:
@@ -108,16 +121,27 @@ def _counted(judged: Judged, group: str, checks: int, more: int, said: str = "")
     words = [said] if said else []
     words += [item_words(item) for item in blocking[:NAMED]]
     words += [f"{len(blocking) - NAMED} more"] if len(blocking) > NAMED else []
-    words += [f"{name} {words_of(by)}" for name, by in judged.accepted.items()]
-    words += [f"warning: {item.name}: {_short(item.sentence)}{_objects(item)}" for item in _warnings(judged.items)]
     return Measured(
         len(blocking) + more,
         judged.age,
-        "; ".join(words) or f"{checks} checks, nothing blocks",
+        _with_notes("; ".join(words) or f"{checks} checks, nothing blocks", judged),
         person=any(_needs_person(item, group) for item in blocking),
-        steps=tuple(dict.fromkeys(_short(item.remedy) for item in blocking[:NAMED] if item.remedy)),
+        steps=_remedies(blocking),
         overrides=tuple(judged.accepted.values()),
     )
+
+
+def _with_notes(words: str, judged: Judged) -> str:
+    """Add what was accepted and what only warns."""
+    warnings = [item for item in judged.items if item.status is ItemStatus.WARN]
+    notes = [f"{name} {words_of(by)}" for name, by in judged.accepted.items()]
+    notes += [f"warning: {item.name}: {_short(item.sentence)}{_objects(item)}" for item in warnings[:NAMED]]
+    notes += [f"{len(warnings) - NAMED} more warnings"] if len(warnings) > NAMED else []
+    return "; ".join([words, *notes])
+
+
+def _remedies(items: Sequence[Item]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_short(item.remedy) for item in items[:NAMED] if item.remedy))
 
 
 def item_words(item: Item) -> str:
@@ -137,10 +161,6 @@ def _objects(item: Item) -> str:
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else line[: LONGEST - 3] + "..."
-
-
-def _warnings(items: tuple[Item, ...]) -> list[Item]:
-    return [item for item in items if item.status is ItemStatus.WARN][:NAMED]
 
 
 def _needs_person(item: Item, group: str) -> bool:
@@ -177,30 +197,36 @@ def ddl_drift(evidence: Evidence, limits: Limits, now: float) -> Measured:
 
 def marker_ms(evidence: Evidence, limits: Limits, now: float) -> Measured:
     """Give how long a marker takes to come through, timed on one clock."""
-    baseline = baseline_of(evidence)
-    if baseline.canary is False and evidence.probing:
-        age = age_of(evidence.read_at, now, "the records store")
-        return Measured(0.0, age, "waived, as the audit was prepared without a marker table")
-    seen, age = probe_of(evidence, "lag", now)
-    probes = number_of(seen.figures.get("marker_probes"), "the number of markers")
-    missing = number_of(seen.figures.get("marker_missing"), "the number of missing markers")
-    p99 = number_of(seen.figures.get("marker_p99_ms"), "their time")
+    judged, figures = judged_of(evidence, "marker-ms", "lag", now), evidence.probes["lag"].figures
+    probes = number_of(figures.get("marker_probes"), "the number of markers")
+    number_of(figures.get("marker_missing"), "the number of missing markers")
+    own = judged.of(ITEMS["marker-ms"])
+    if own.blocking:
+        item = own.blocking[0]
+        raise Unknown(item_words(item), person=_needs_person(item, "lag"), steps=_remedies([item]))
     if probes < MARKERS:
         raise Unknown(f"{probes:.0f} of {MARKERS} markers were sent")
-    trouble = f"{missing:.0f} markers never arrived" if missing else None
-    return Measured(p99, age, f"{p99:.1f} ms over {probes:.0f} markers", trouble)
+    p99 = number_of(figures.get("marker_p99_ms"), "their time")
+    return Measured(
+        p99, judged.age, _with_notes(f"{p99:.1f} ms over {probes:.0f} markers", own),
+        overrides=tuple(own.accepted.values()),
+    )  # fmt: skip
 
 
 def apply_stall(evidence: Evidence, limits: Limits, now: float) -> Measured:
     """Give for how long apply has made no progress while the source's log grew."""
     judged = judged_of(evidence, "apply-stall", "lag", now)
     stalled = number_of(evidence.probes["lag"].figures.get("stalled_seconds"), "the time without progress")
-    blocking = judged.blocking
+    moving = next(item for item in judged.items if item.name == MOVING)
+    if moving.status is ItemStatus.UNKNOWN:
+        raise Unknown(item_words(moving), person=_needs_person(moving, "lag"), steps=_remedies([moving]))
+    own = judged.of(ITEMS["apply-stall"])
     words = f"no progress for {stalled:.1f} s while the source's log grew" if stalled else "apply keeps moving"
-    trouble = "; ".join(item_words(item) for item in blocking[:NAMED]) or None
+    words += f"; {item_words(moving)}" if moving.status.blocks else ""
+    trouble = "; ".join(item_words(item) for item in own.blocking) or None
     return Measured(
-        stalled, judged.age, words, trouble, any(_needs_person(item, "lag") for item in blocking),
-        tuple(dict.fromkeys(_short(item.remedy) for item in blocking if item.remedy)),
+        stalled, judged.age, _with_notes(words, own), trouble, any(_needs_person(item, "lag") for item in own.blocking),
+        _remedies([*own.blocking, *([moving] if moving.status.blocks else [])]), tuple(own.accepted.values()),
     )  # fmt: skip
 
 

@@ -29,8 +29,9 @@ def register(commands: Commands) -> None:
     )
     sampler.add_argument("--side", type=Side, choices=list(Side), required=True, metavar="source|target")
     core = commands.add("core", _core, "run the stream core alone (needs Kafka)", "auditor core -c orders.yaml")
+    prober = commands.add("prober", _prober, "run the probes' process alone", "auditor prober -c orders.yaml")
     worker = commands.add_internal("worker", _worker, "run samplers and core in one process (memory transport)")
-    for internal in (sampler, core, worker):
+    for internal in (sampler, core, prober, worker):
         add_lifeline(internal)
 
 
@@ -81,6 +82,15 @@ def _core(args: argparse.Namespace) -> int:
         return int(run_core_process(settings))
 
     return run_process(args, "core", body)
+
+
+def _prober(args: argparse.Namespace) -> int:
+    def body(settings: "Settings") -> int:
+        from auditor.prober import run_prober
+
+        return int(run_prober(settings))
+
+    return run_process(args, "prober", body)
 
 
 def _worker(args: argparse.Namespace) -> int:

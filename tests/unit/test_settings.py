@@ -399,7 +399,8 @@ OVERRIDE = "{condition: lag-bytes, owner: ann, reason: slow link, until: 2030-01
 
 
 def test_overrides_and_probes_are_read(written):
-    probes = "{known_slots: {cdc: {owner: team, retained: 2MiB}, b: {owner: c}}, known_writers: [app], disk: {target: 1GB}}"
+    slots = "{cdc: {owner: team, retained: 2MiB}, b: {owner: c}}"
+    probes = f"{{known_slots: {slots}, known_writers: [app], disk: {{target: 1GB}}}}"
     settings = load(written(f"{SMALLEST}\ngate: {{overrides: [{OVERRIDE}], hysteresis: 1}}\nprobes: {probes}\n"))
     (override,) = settings.gate.overrides
     assert (override.id, override.condition, override.item) == ("config-0", "lag-bytes", None)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from auditor.sweep_servers import check_server
+from auditor.same_server import check_server
 from comparators.errors import PositionLost
 from comparators.positions import Side
 from samplers.catalog import ServerFacts
