@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.probing import STATEMENT_SECONDS, asked_of, new_probes, open_sides, said_of
+from auditor.probing import STORED, asked_of, new_probes, open_sides, said_of
 from auditor.settings import Settings
 from auditor.status import read_records
 from comparators.checklist import GROUPS
@@ -79,9 +79,11 @@ def checklist(
     settings: Settings, groups: Sequence[str], pause: Callable[[float], None] = time.sleep
 ) -> list[Looked]:
     """Look with each probe as often as its answer takes; whatever fails is not known."""
-    baseline = read_records(settings).get("baseline")
+    records = read_records(settings)
+    baseline = records.get("baseline")
     held = baseline if baseline and "ended" not in baseline and "renewing" not in baseline else None
-    probes = new_probes(groups, asked_of(settings))
+    generation = int(held["generation"]) if held else 0
+    probes = new_probes(groups, asked_of(settings), records.get(STORED), generation)
     found: dict[str, Looked] = {}
     for number in range(max(probe.looks for probe in probes)):
         if number:
@@ -97,7 +99,7 @@ def _round(
     try:
         for probe in probes:
             try:
-                sides = sides or open_sides(settings, STATEMENT_SECONDS["slow"], baseline)
+                sides = sides or open_sides(settings, baseline)
                 found[probe.group] = Looked(probe.group, probe.look(sides, time.time()).items)
             except SettingInvalid:
                 raise

@@ -13,7 +13,7 @@ from auditor.probing import QUICK, SLOW, Lane
 from auditor.records import Records, open_records
 from auditor.settings import Settings
 from auditor.threads import Threads, stop_on_signal
-from comparators.errors import StoreUnavailable
+from comparators.errors import AuditorError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +21,14 @@ HEARTBEAT_SECONDS = 1.0
 TICK_SECONDS = 0.25
 
 
-class Desk:
+class RecordsDesk:
     """Writes records; what could not be written is kept, newest value only, and written with the next heartbeat."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
         self._lock = threading.Lock()
         self._kept: dict[str, Mapping[str, Any] | None] = {}
+        self._memories: dict[str, Mapping[str, Any]] = {}
 
     def put(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
         """Write now, together with what was kept."""
@@ -41,15 +42,27 @@ class Desk:
                 self._kept = {}
 
 
+    def keep(self, key: str, value: Mapping[str, Any]) -> None:
+        """Store a memory where it changed; one that is too large for the store must not hold up the rest."""
+        if self._memories.get(key) == value:
+            return
+        try:
+            self._records.put({key: value})
+        except AuditorError as error:
+            log.warning("%s: %s", key, error, extra={"action": "memory-unstored"})
+        else:
+            self._memories[key] = value
+
+
 class Prober:
     """The lanes of one migration; `run` in the main thread."""
 
     def __init__(self, settings: Settings, records: Records) -> None:
-        self._peers, self._desk = Peers(records), Desk(records)
+        self._peers, self._desk = Peers(records), RecordsDesk(records)
         self._started = time.time()
         self._incarnation = f"prober-{self._started:.6f}"
         self.lanes = [
-            Lane(name, groups, settings, self._desk.put, self._incarnation, self._peers)
+            Lane(name, groups, settings, self._desk, self._incarnation, self._peers)
             for name, groups in (("quick", QUICK), ("slow", SLOW))
         ]
 

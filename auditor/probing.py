@@ -1,7 +1,7 @@
 """Look at both sides again and again, each probe at its pace, and record at once what was seen or why nothing was.
 
-Two lanes, each with a session of its own on either side, so that a long look at the catalogs never holds up the look
-at replication. A look that fails is recorded as such: good news never outlives the probe that brought it.
+Two lanes, each with a session of its own on either side, so that a long look at the catalogs never holds up the looks
+at what moves. A look that fails is recorded as such: good news never outlives the probe that brought it.
 """
 
 import logging
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from auditor.peers import Peers
 from auditor.same_server import check_server
@@ -25,17 +25,38 @@ from samplers.probes.base import Asked, KnownSlot, Probe, Reading, Sides
 
 log = logging.getLogger(__name__)
 
-QUICK = ("lag", "replication")
-SLOW = tuple(group for group in GROUPS if group not in QUICK)
-STATEMENT_SECONDS: Mapping[str, float] = {"quick": 5.0, "slow": 10.0}
+SLOW = ("identity", "settings", "shape", "sequences", "drift")
+"""They read catalogs whole."""
+QUICK = tuple(group for group in GROUPS if group not in SLOW)
 AGAIN_SECONDS = 1.0
 """Until the next attempt where a server could not be reached."""
-REST = 3.0
-"""A probe of the slow lane rests this many times as long as its look took: probing must not become a load."""
+REST, REST_SECONDS = 3.0, 2.0
+"""The slow lane rests this many times as long as a look took, two seconds at most: it must not become a load."""
 CANCEL_SECONDS = 1.0
 
-Publish = Callable[[Mapping[str, Mapping[str, Any] | None]], None]
+STORED = "shape/baseline"
+"""The record of the one probe whose memory outlives it."""
+
 Baseline = Mapping[str, Any] | None
+
+
+class Desk(Protocol):
+    """Where a lane hands in what it saw."""
+
+    def put(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Record what was seen, at once."""
+    def keep(self, key: str, value: Mapping[str, Any]) -> None:
+        """Store a memory, unless it is stored already."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A probe whose memory is stored, and given to the next one of its kind."""
+
+    def take(self, record: Mapping[str, Any] | None, generation: int) -> None:
+        """Go on from what was stored."""
+    def record(self) -> dict[str, Any] | None:
+        """Give what is to be stored after a look."""
 
 
 def asked_of(settings: Settings) -> Asked:
@@ -56,12 +77,20 @@ def asked_of(settings: Settings) -> Asked:
     )
 
 
-def new_probes(groups: Iterable[str], asked: Asked) -> list[Probe]:
-    """Make probes without memory."""
-    return [import_module(f"samplers.probes.{group}").PROBE(asked) for group in groups]
+def new_probes(groups: Iterable[str], asked: Asked, stored: Mapping[str, Any] | None, generation: int) -> list[Probe]:
+    """Make probes without memory, but for what was stored of it.
+
+    Args:
+        stored: the record `STORED`.
+    """
+    probes: list[Probe] = [import_module(f"samplers.probes.{group}").PROBE(asked) for group in groups]
+    for probe in probes:
+        if isinstance(probe, Remembers):
+            probe.take(stored, generation)
+    return probes
 
 
-def open_sides(settings: Settings, statement_seconds: float, baseline: Baseline = None) -> Sides:
+def open_sides(settings: Settings, baseline: Baseline = None) -> Sides:
     """Open a session on each side, and make sure that it is the server of the baseline.
 
     Raises:
@@ -72,7 +101,7 @@ def open_sides(settings: Settings, statement_seconds: float, baseline: Baseline 
     try:
         for side in Side:
             conninfo = settings.side(side).conninfo()
-            session = connect(conninfo, application_name=name, statement_seconds=statement_seconds)
+            session = connect(conninfo, application_name=name)
             opened.append(session)
             if baseline is not None:
                 check_server(side, server_facts(session), baseline)
@@ -107,12 +136,12 @@ class Lane:
     """Some probes that take turns on one session of each side."""
 
     def __init__(
-        self, name: str, groups: Sequence[str], settings: Settings, publish: Publish, incarnation: str, peers: Peers,
+        self, name: str, groups: Sequence[str], settings: Settings, desk: Desk, incarnation: str, peers: Peers,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         """Args: peers: the records; without a baseline in them there is nothing to look at yet."""
         self.name, self._groups, self._settings = name, groups, settings
-        self._publish, self._incarnation, self._peers, self._clock = publish, incarnation, peers, clock
+        self._desk, self._incarnation, self._peers, self._clock = desk, incarnation, peers, clock
         self._asked = asked_of(settings)
         self._probes: list[Probe] = []
         self._due: dict[str, float] = {}
@@ -145,7 +174,8 @@ class Lane:
         if generation == self._generation:
             return
         self._close()
-        self._generation, self._probes = generation, new_probes(self._groups, self._asked)
+        self._generation, stored = generation, self._peers.get(STORED)
+        self._probes = new_probes(self._groups, self._asked, stored, generation)
         self._due = {probe.group: 0.0 for probe in self._probes}
 
     def _turn(self, baseline: Mapping[str, Any]) -> float:
@@ -162,12 +192,11 @@ class Lane:
             return AGAIN_SECONDS
         reading, said = self._look(probe, sides, at)
         self._record({probe.group: record_of(reading, said, at, self._generation or 0, self._incarnation)})
-        self._due[probe.group] = time.monotonic() + self._pause(probe, time.monotonic() - began)
-        return 0.0
-
-    def _pause(self, probe: Probe, worked: float) -> float:
-        pause = self._settings.probes.interval_seconds or probe.every_seconds
-        return pause if self.name == "quick" else max(pause, REST * worked)
+        if isinstance(probe, Remembers) and (memory := probe.record()) is not None:
+            self._desk.keep(STORED, memory)
+        ended = time.monotonic()
+        self._due[probe.group] = ended + (self._settings.probes.interval_seconds or probe.every_seconds)
+        return min(REST * (ended - began), REST_SECONDS) if self.name == "slow" else 0.0
 
     def _look(self, probe: Probe, sides: Sides, at: float) -> tuple[Reading | None, str | None]:
         try:
@@ -188,13 +217,13 @@ class Lane:
         })  # fmt: skip
 
     def _record(self, records: Mapping[str, Mapping[str, Any]]) -> None:
-        self._publish({f"probe/{group}": record for group, record in records.items()})
+        self._desk.put({f"probe/{group}": record for group, record in records.items()})
 
     def _opened(self, baseline: Mapping[str, Any]) -> Sides:
         sides = self._sides
         if sides is None or sides.source.closed or sides.target.closed:
             self._close()
-            sides = self._sides = open_sides(self._settings, STATEMENT_SECONDS[self.name], baseline)
+            sides = self._sides = open_sides(self._settings, baseline)
         return sides
 
     def _close(self) -> None:

@@ -10,9 +10,9 @@ from comparators.preflight import Check
 _MAX_AGES: Mapping[str, float] = {
     "identity": 120,
     "settings": 120,
-    "shape": 120,
+    "shape": 180,
     "sequences": 120,
-    "drift": 60,
+    "drift": 120,
     "activity": 30,
     "writers": 60,
     "slots": 30,

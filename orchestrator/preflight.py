@@ -233,6 +233,8 @@ def apply_stall(evidence: Evidence, limits: Limits, now: float) -> Measured:
 def apply_headroom(evidence: Evidence, limits: Limits, now: float) -> Measured:
     """Give how much faster apply drains than the source writes at its peak."""
     seen, age = probe_of(evidence, "capacity", now)
+    if seen.figures.get("idle") == 1:
+        return Measured(limits["apply-headroom"], age, "the source writes too little to ask anything of apply")
     ratio = number_of(seen.figures.get("headroom_ratio"), "the share of the drain rate in the peak")
     drain = number_of(seen.figures.get("drain_bytes_per_second"), "the rate at which apply drains")
     peak = number_of(seen.figures.get("wal_peak_bytes_per_second"), "the peak of the source's log")

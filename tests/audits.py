@@ -16,8 +16,13 @@ from comparators.findings import merged_findings
 from tests.helpers import Pair, wait_for
 
 ROOT = Path(__file__).parent.parent
-LIMITS = {"lag-ms": 500, "in-window-share": 0.0, "sample-size": 1, "lag-bytes": 16 << 20}
+LIMITS = {
+    "lag-ms": 500, "in-window-share": 0.0, "sample-size": 1, "lag-bytes": 16 << 20, "marker-ms": 2000,
+    "apply-headroom": 0,
+}  # fmt: skip
 """Limits for a machine on which tests run beside everything else; what they leave are the limits on differences."""
+PROBES = {"interval_seconds": 0.5}
+"""A hundred markers within some seconds, and a trouble that shows at once."""
 
 
 class Audit:
@@ -36,6 +41,7 @@ class Audit:
             "sampling": {"rate": 1.0},
             "state_dir": str(self.state),
             "gate": gate,
+            "probes": dict(PROBES),
         }
         document.update(config)
         self.file.write_text(yaml.safe_dump(document))

@@ -35,10 +35,14 @@ COMMON = {
     "fsync": "off",  # the servers do not outlive the demo
 }
 SOURCE = {**COMMON, "track_commit_timestamp": "on"}  # tells an injected fault whether it was sampled
-RELAXED: Mapping[str, float] = {"in-window-share": 0.02, "lag-ms": 1000.0, "lag-bytes": 64 << 20}
+RELAXED: Mapping[str, float] = {
+    "in-window-share": 0.02, "lag-ms": 1000.0, "lag-bytes": 64 << 20, "marker-ms": 2000.0, "apply-headroom": 0.0,
+}  # fmt: skip
 """Two servers, load, auditor and view share a small machine, perhaps with others; production limits are stricter."""
 SWEEP: Mapping[str, float] = {"pause_seconds": 0.05, "every_seconds": 20.0}
 """A show is short: every table is to be read whole within its first seconds, and once more before its end."""
+PROBES: Mapping[str, float] = {"interval_seconds": 0.3}
+"""A hundred markers are to have come through within the first seconds."""
 DWELL_SECONDS = 3.0
 TRANSACTIONS_PER_SECOND = 200.0
 READY_SECONDS = 90.0
@@ -180,6 +184,7 @@ class World:
                 "transport": {"kafka": {"bootstrap": brokers}} if brokers else "memory",
                 "state_dir": str(self.folder / "state"),
                 "sweep": dict(SWEEP),
+                "probes": dict(PROBES),
                 "gate": {"listen": f"127.0.0.1:{free_port()}", "dwell_seconds": DWELL_SECONDS},
             },
             self._plan.config,

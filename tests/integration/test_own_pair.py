@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.audits import Audit
+from tests.audits import PROBES, Audit
 from tests.helpers import Pair, wait_for
 from tests.traffic import BURST, Traffic, patients
 
-BUSY_MACHINE = {"lag-ms": 500, "in-window-share": 0.0, "lag-bytes": 16 << 20}
+BUSY_MACHINE = {
+    "lag-ms": 500, "in-window-share": 0.0, "lag-bytes": 16 << 20, "marker-ms": 2000, "apply-headroom": 0,
+}  # fmt: skip
 """What other tests on the same processors spoil; all that is about differences and completeness is the default."""
 OURS = (
     "SELECT 'slot', slot_name::text FROM pg_replication_slots WHERE database = current_database()"
@@ -40,6 +42,7 @@ def smallest(pair: Pair, folder: Path, **more: Any) -> Audit:
         "replication": {"mode": "native", "publication": pair.publication, "subscription": pair.subscription},
         "state_dir": str(audit.state),
         "gate": {"listen": gate, "limits": BUSY_MACHINE},
+        "probes": dict(PROBES),
     }
     audit.file.write_text(yaml.safe_dump(document | more))
     return audit
