@@ -10,14 +10,14 @@ from typing import Any
 
 from auditor.evidence import FINDING_AREAS
 from auditor.records import Records
-from comparators.errors import AuditorError, Retryable
+from comparators.errors import AuditorError, Retryable, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 """SQLite answers in microseconds; a difference should reach the verdict within a few hundredths of a second."""
 RETRY_SECONDS = 0.5
-URGENT = ("suspect/", "settled/", "accepted/", "gap/", "dead-letter/", "baseline")
+URGENT = ("suspect/", "settled/", "accepted/", "gap/", "dead-letter/", "baseline", "override/", "alert/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,16 @@ class BoardKeeper:
         with self._pending_lock:
             self._pending.update(items)
         self._to_write.set()
+
+    def store(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Write values at once; durable once it returns. For keys that are never handed to `put`.
+
+        Raises:
+            StoreUnavailable: nothing is known about what was stored.
+        """
+        if self._store is None:
+            raise StoreUnavailable("the records could not be opened yet")
+        self._store.put(items)
 
     def stop(self, seconds: float = 3.0) -> None:
         """Write what is left, then let go of the store; gives up after a few seconds."""

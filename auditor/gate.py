@@ -9,18 +9,20 @@ import json
 import logging
 import os
 import signal
-import sys
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from auditor import api
 from auditor.accepted_differences import AcceptedFile, over_coverage
+from auditor.api.serving import listen
 from auditor.board import Board, BoardKeeper
 from auditor.consumption import Receipt, log_away
 from auditor.evidence import Expected, FindingsReader, expected_of, fold, fold_findings, source_mark
@@ -28,13 +30,13 @@ from auditor.fields import below
 from auditor.metrics import Exporter, View
 from auditor.records import Records, open_records
 from auditor.settings import Settings, Side
+from auditor.verdict_history import Explained, Page, read_explained, read_page
 from auditor.verdict_log import VerdictLog, open_to_write
 from auditor.verdict_recorder import Evaluation, VerdictRecorder
 from auditor.verdicts import evaluation_id
 from auditor.version import auditor_version
 from auditor.wal_budget import enforcer
 from auditor.watchers import BudgetWatch
-from comparators.errors import SettingInvalid
 from comparators.findings import Finding, about_data
 from orchestrator.conditions import Status
 from orchestrator.policy import Dwell, Limits, Verdict, decide, verdict_json
@@ -50,6 +52,10 @@ HEARTBEAT_SECONDS = 1.0
 WAIT_SECONDS = 30.0
 """For so long after a question the target is nudged, so that the next answer is quick."""
 WAIT_AGAIN_SECONDS = 5.0
+SEEN_SECONDS, SEEN_AGAIN_SECONDS = 2.0, 0.01
+"""What a client stores is in the next answer: the records are read every 50 ms."""
+PICTURES = 64
+"""Changes of the picture that a stream which was interrupted can catch up with."""
 CONSUME_SECONDS = 5.0
 """How long the log may take to record a consumption; a file takes milliseconds."""
 
@@ -143,6 +149,7 @@ class Gate:
         clock: Callable[[], float] = time.time,
         open_log: Callable[[], VerdictLog] | None = None,
     ) -> None:
+        self._settings = settings
         self.migration = settings.migration
         self.incarnation = uuid.uuid4().hex
         self._limits = limits_of(settings)
@@ -158,6 +165,7 @@ class Gate:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news, self._changed = asyncio.Event(), asyncio.Event()
         self._wait_written = self._heartbeat_written = float("-inf")
+        self._pictures: deque[Snapshot] = deque(maxlen=PICTURES)
         self._snapshot = self._evaluate()
 
     # What the API asks.
@@ -191,6 +199,45 @@ class Gate:
         """Give one of the last evaluations, also one that was not recorded."""
         found = self._recorder.remembered(verdict)
         return found.document if found else None
+
+    async def history(self, limit: int, before: int | None) -> Page:
+        """Read the newest records of the log of verdicts below a number.
+
+        Raises:
+            StoreUnavailable: it cannot be reached now.
+        """
+        return await asyncio.to_thread(read_page, self._settings, limit, before=before)
+
+    async def explained(self, verdict: str) -> Explained | None:
+        """Look one verdict up in the log.
+
+        Raises:
+            StoreUnavailable: it cannot be reached now.
+        """
+        return await asyncio.to_thread(read_explained, self._settings, verdict)
+
+    async def store(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Write records, durably, and decide anew once they are seen.
+
+        Raises:
+            StoreUnavailable: nothing is known about what was stored.
+        """
+        await asyncio.to_thread(self._keeper.store, items)
+        give_up = self._monotonic() + SEEN_SECONDS
+        while any(self.records().get(key) != value for key, value in items.items()) and self._monotonic() < give_up:
+            await asyncio.sleep(SEEN_AGAIN_SECONDS)
+        self._evaluate()
+
+    def records(self) -> Mapping[str, Mapping[str, Any]]:
+        """Give the records as they were last read, without those of findings."""
+        return self._keeper.board.state
+
+    def now(self) -> float:
+        return self._clock()
+
+    def after(self, number: int) -> list[Snapshot]:
+        """Give the first evaluation of each picture after a number, as many as are still kept."""
+        return [snapshot for snapshot in self._pictures if snapshot.number > number]
 
     def findings(self) -> list[Finding]:
         """List the findings about the user's data."""
@@ -263,6 +310,7 @@ class Gate:
         self._exporter.note(snapshot.verdict, snapshot.evidence)
         differs = previous is None or previous.number != snapshot.number
         if differs:
+            self._pictures.append(snapshot)
             self._changed.set()
             self._changed = asyncio.Event()
             _log_verdict(snapshot.verdict)
@@ -341,24 +389,26 @@ def serve(settings: Settings) -> int:
     Raises:
         SettingInvalid: the address cannot be listened on, or may not without authentication.
     """
-    api.check_listen(settings)
-    asyncio.run(_serve(settings))
+    api.check_listen(settings.gate, settings.gate.listen)
+    asyncio.run(_serve(settings, api.Access(settings.gate)))
     return 0
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, access: api.Access) -> None:
     gate = Gate(settings)
-    ended = asyncio.ensure_future(gate.run())
+    ended, loop = asyncio.ensure_future(gate.run()), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.cancel)
-    runner = web.AppRunner(
-        api.build(gate, show_keys=settings.evidence.keys == "clear"), access_log=None, shutdown_timeout=1.0
-    )
+        loop.add_signal_handler(number, ended.cancel)
+    loop.add_signal_handler(signal.SIGHUP, partial(access.refresh, always=True))
+    show_keys = settings.evidence.keys == "clear"
+    app = api.build(gate, show_keys=show_keys, access=access, rate=settings.gate.rate_limit)
+    runner = web.AppRunner(app, **api.RUNNER_OPTIONS)
     try:
-        with ExitStack() as budgets:
-            await listen(runner, settings)
+        async with AsyncExitStack() as stack:
+            await listen(runner, settings, access.tls)
+            await stack.enter_async_context(api.watched(runner, access.refresh))
             for side in Side:
-                budgets.enter_context(BudgetWatch(settings, side, enforcer(gate.note, gate.evidence)))
+                stack.enter_context(BudgetWatch(settings, side, enforcer(gate.note, gate.evidence)))
             await ended
     except asyncio.CancelledError:
         log.info("the gate stops")
@@ -366,21 +416,3 @@ async def _serve(settings: Settings) -> None:
         ended.cancel()
         await runner.cleanup()
         gate.stop()
-
-
-async def listen(runner: web.AppRunner, settings: Settings) -> str:
-    """Open the gate's address and give its URL.
-
-    Raises:
-        SettingInvalid: the address is taken or not ours.
-    """
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, settings.gate.host, settings.gate.port).start()
-    except OSError as error:
-        hint = "stop what listens there, or choose another address"
-        raise SettingInvalid(f"gate.listen: {settings.gate.listen}: {error.strerror}", hint=hint) from None
-    host, port = runner.addresses[0][:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    print(f"gate of {settings.migration}: {url}/v1/migrations/{settings.migration}/gate", file=sys.stderr, flush=True)
-    return url

@@ -286,13 +286,13 @@ async def test_events_tell_each_change_of_the_verdict(
 @pytest.mark.parametrize("listen", ["0.0.0.0:8432", "10.0.0.5:8432", "[::]:8432", "gate.example:8432"])
 def test_other_hosts_are_not_answered_without_saying_so(listen: str) -> None:
     with pytest.raises(SettingInvalid, match=r"gate\.listen") as caught:
-        api.check_listen(settings_of(gate=GateSettings(listen=listen)))
+        api.check_listen(GateSettings(listen=listen), listen)
     assert "gate.allow_remote" in caught.value.hint
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:8432", "[::1]:8432", "localhost:0"])
 def test_this_host_is_answered(listen: str) -> None:
-    api.check_listen(settings_of(gate=GateSettings(listen=listen)))
+    api.check_listen(GateSettings(listen=listen), listen)
 
 
 def test_the_wal_budget_is_the_slots_limit() -> None:
