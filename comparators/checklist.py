@@ -2,24 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 
+from comparators.checks import (
+    activity,
+    capacity,
+    drift,
+    identity,
+    lag,
+    replication,
+    sequences,
+    settings,
+    shape,
+    slots,
+    writers,
+)
 from comparators.preflight import Check
-
-_MAX_AGES: Mapping[str, float] = {
-    "identity": 120,
-    "settings": 120,
-    "shape": 180,
-    "sequences": 120,
-    "drift": 120,
-    "activity": 30,
-    "writers": 60,
-    "slots": 30,
-    "replication": 15,
-    "capacity": 30,
-    "lag": 15,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +29,22 @@ class Group:
     checks: tuple[Check, ...]
 
 
-def _checks(name: str) -> tuple[Check, ...]:
-    module = f"comparators.checks.{name}"
-    return tuple(import_module(module).CHECKS) if find_spec(module) else ()
-
-
-GROUPS: Mapping[str, Group] = {name: Group(name, age, _checks(name)) for name, age in _MAX_AGES.items()}
+GROUPS: Mapping[str, Group] = {
+    group.name: group
+    for group in (
+        Group("identity", 120, identity.CHECKS),
+        Group("settings", 120, settings.CHECKS),
+        Group("shape", 180, shape.CHECKS),
+        Group("sequences", 120, sequences.CHECKS),
+        Group("drift", 120, drift.CHECKS),
+        Group("activity", 30, activity.CHECKS),
+        Group("writers", 60, writers.CHECKS),
+        Group("slots", 30, slots.CHECKS),
+        Group("replication", 15, replication.CHECKS),
+        Group("capacity", 30, capacity.CHECKS),
+        Group("lag", 15, lag.CHECKS),
+    )
+}
 CHECKS: tuple[Check, ...] = tuple(check for group in GROUPS.values() for check in group.checks)
 
 
