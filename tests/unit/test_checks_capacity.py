@@ -1,4 +1,4 @@
-"""Rates, peaks, headroom, disks and slots: bounded memory, nothing unknown is fine, and an idle source limits nothing."""
+"""Rates, headroom, disks and slots: memory is bounded, nothing unknown is fine, an idle source limits nothing."""
 
 import pytest
 from hypothesis import given
