@@ -10,16 +10,15 @@ import traceback
 from collections.abc import Sequence
 from enum import IntEnum
 
-from auditor.commands import config, demo, diff, findings, gate, objects, preflight, processes, status, sweep
+from auditor.commands import config, demo, diff, evidence, findings, gate, objects, preflight, processes, status, sweep
 from auditor.commands.arguments import Commands
 from comparators.errors import AuditorError, Defect, NeedsOperator, Retryable, SettingInvalid
 
-GROUPS = (demo, diff, config, preflight, objects, processes, sweep, gate, status, findings)
+GROUPS = (demo, diff, config, preflight, objects, processes, sweep, gate, status, findings, evidence)
 
 NOT_BUILT_YET = frozenset(
     {
         ("cutover",),
-        ("evidence",),
     }
 )
 

@@ -347,8 +347,67 @@ _GATE = _object(
     },
 )
 
+_EXPORT = _object(
+    "Where `auditor run` puts bundles of evidence, again and again.",
+    {
+        "to": _text(
+            "a folder or s3://BUCKET/PREFIX",
+            "A folder, or `s3://BUCKET/PREFIX`.",
+            pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|(?!.*://).+)$",
+            examples=["s3://acme-evidence/orders"],
+        ),
+        "every": {
+            "anyOf": [
+                {"type": "number", "minimum": 1},
+                {"type": "string", "pattern": r"^[0-9]*[1-9][0-9]*(\.[0-9]+)?\s*(s|m|h|d)$"},
+            ],
+            "default": "1h",
+            "description": "Time between two bundles; each goes on where the one before ended.",
+            "x-must": "a time of 1 s or more, such as 15m or 1h",
+        },
+        "region": _text(
+            "the name of a region",
+            "Region of the bucket; one in another region is refused. Left out: as the AWS environment says.",
+            minLength=1,
+            examples=["eu-central-1"],
+        ),
+        "account": _text(
+            "an AWS account, twelve digits in quotes",
+            "The account that the credentials and the bucket must belong to.",
+            pattern=r"^[0-9]{12}$",
+            examples=["123456789012"],
+        ),
+        "endpoint_url": _text(
+            "a URL",
+            "Address of an S3 service other than AWS.",
+            pattern=r"^https?://\S+$",
+            examples=["http://10.0.0.9:9000"],
+        ),
+        "object_lock": _object(
+            "Lock each object, so that nobody deletes or changes it. Left out: the bucket's own default.",
+            {
+                "mode": {
+                    "enum": ["governance", "compliance"],
+                    "default": "governance",
+                    "description": "`governance`: a few may lift it. `compliance`: nobody may.",
+                    "x-must": "governance or compliance",
+                },
+                "days": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 36500,
+                    "default": 30,
+                    "description": "Days from the upload.",
+                    "x-must": "a whole number of days, 1 or more",
+                },
+            },
+        ),
+    },
+    ("to",),
+)
+
 _EVIDENCE = _object(
-    "What findings may show.",
+    "What findings may show, and where evidence of the verdicts goes.",
     {
         "values": {
             "enum": ["deny"],
@@ -365,6 +424,7 @@ _EVIDENCE = _object(
         "key": _secret(
             "Where the key for HMACs and encryption is. Left out: made at first use in `state_dir/evidence.key`."
         ),
+        "export": _EXPORT,
     },
 )
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from auditor.dsn import add_password, redact_dsn
-from auditor.quantities import end_of, parse_size
+from auditor.quantities import end_of, parse_seconds, parse_size
 from auditor.secret_ref import SecretRef
 from auditor.settings_checks import document_problems, several
 from auditor.settings_file import Problem, read_document
@@ -23,10 +23,12 @@ from orchestrator.seen import OverrideSeen
 
 __all__ = [
     "EvidenceSettings",
+    "ExportSettings",
     "GateSettings",
     "KafkaSettings",
     "Names",
     "NudgeSettings",
+    "ObjectLock",
     "ProbeSettings",
     "RateLimit",
     "ReplicationSettings",
@@ -196,8 +198,36 @@ class GateSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectLock:
+    """For how long nobody may delete or change a bundle in S3."""
+
+    mode: str = "governance"
+    """`governance`: a few may lift it; `compliance`: nobody may."""
+    days: int = 30
+    """Days from the upload."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """Where evidence bundles go."""
+
+    to: str = ""
+    """A folder, or `s3://BUCKET/PREFIX`."""
+    every_seconds: float = 3600
+    """Seconds between two bundles; each goes on where the one before ended."""
+    region: str | None = None
+    """Region of the bucket; another one is refused. None: as the AWS environment says."""
+    account: str | None = None
+    """The account that must own the credentials and the bucket. None: any."""
+    endpoint_url: str | None = None
+    """Address of an S3 service other than AWS."""
+    object_lock: ObjectLock | None = None
+    """Lock each object. None: as the bucket's own default says."""
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceSettings:
-    """What findings may show."""
+    """What findings may show, and where evidence of the verdicts goes."""
 
     values: str = "deny"
     """Always `deny`: row values are never stored."""
@@ -205,6 +235,8 @@ class EvidenceSettings:
     """`hash` shows HMACs of row keys, `clear` the keys: keys may be personal data, so hash."""
     key: SecretRef | None = None
     """Where the key for HMACs and encryption is. None: made at first use in the state folder."""
+    export: ExportSettings | None = None
+    """Where `auditor run` puts bundles of evidence. None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -527,7 +559,19 @@ def _tls(value: Mapping[str, Any], folder: Path) -> TlsSettings:
 
 def _evidence(value: Mapping[str, Any], file: Path, folder: Path) -> EvidenceSettings:
     key = _secret(value.get("key"), f"{file}: evidence.key", folder)
-    return EvidenceSettings(**{name: item for name, item in value.items() if name != "key"}, key=key)
+    export = _given(value, "export", lambda given: _export(given, folder))
+    plain = {name: item for name, item in value.items() if name not in ("key", "export")}
+    return EvidenceSettings(**plain, key=key, export=export)
+
+
+def _export(value: Mapping[str, Any], folder: Path) -> ExportSettings:
+    to = value["to"] if value["to"].startswith("s3://") else str(folder / value["to"])
+    more: dict[str, Any] = {name: value[name] for name in ("region", "account", "endpoint_url") if name in value}
+    if "every" in value:
+        more["every_seconds"] = parse_seconds(value["every"])
+    if "object_lock" in value:
+        more["object_lock"] = ObjectLock(**value["object_lock"])
+    return ExportSettings(to, **more)
 
 
 def _nudge(value: Any) -> NudgeSettings:

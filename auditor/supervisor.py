@@ -73,6 +73,8 @@ def specs_of(settings: Settings, config: Path, options: Sequence[str] = ()) -> t
         commands["sweeper"] = ("sweeper",)
     if settings.probes.enabled:
         commands["prober"] = ("prober",)
+    if settings.evidence.export is not None:
+        commands["archiver"] = ("archiver",)
     commands["gate"] = ("gate", "serve")
     program = (sys.executable, "-m", "auditor")
     return tuple(

@@ -16,11 +16,14 @@ from auditor.commands.config import example
 from auditor.evidence_key import evidence_key
 from auditor.mapping_file import load_mapping
 from auditor.schema import SCHEMA
+from auditor.quantities import parse_seconds
 from auditor.settings import (
     EvidenceSettings,
+    ExportSettings,
     GateSettings,
     Names,
     NudgeSettings,
+    ObjectLock,
     ProbeSettings,
     SecretRef,
     Settings,
@@ -89,13 +92,16 @@ def test_a_default_is_the_same_in_the_schema_and_in_the_values():
     assert fields["wal_budget_bytes"] == defaults("wal_budget_bytes")
     for area, values in (("gate", GateSettings()), ("evidence", EvidenceSettings()), ("nudge", NudgeSettings())):
         for name in SCHEMA["properties"][area].get("properties", {"mode": None, "interval_ms": None}):
-            if name not in ("limits", "key", "tokens", "tls", "rate_limit", "overrides") and name != "mode":
+            if name not in ("limits", "key", "tokens", "tls", "rate_limit", "overrides", "export") and name != "mode":
                 assert getattr(values, name) == defaults(area, name)
     assert list(GateSettings().tokens) == defaults("gate", "tokens")
     assert list(GateSettings().overrides) == defaults("gate", "overrides")
     assert ProbeSettings().enabled == defaults("probes", "enabled")
     assert dict(ProbeSettings().known_slots) == defaults("probes", "known_slots")
     assert list(ProbeSettings().known_writers) == defaults("probes", "known_writers")
+    assert parse_seconds(defaults("evidence", "export", "every")) == ExportSettings().every_seconds
+    for name in ("mode", "days"):
+        assert getattr(ObjectLock(), name) == defaults("evidence", "export", "object_lock", name)
     rate = GateSettings().rate_limit
     for name in ("requests_per_second", "burst"):
         assert getattr(rate, name) == defaults("gate", "rate_limit", name)

@@ -1,0 +1,1 @@
+"""Evidence bundles: what was decided and what it rested on, redacted, for whoever audits the auditors."""
