@@ -20,7 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
-from auditor import api
+from auditor import api, console
 from auditor.accepted_differences import AcceptedFile, over_coverage
 from auditor.api.serving import listen
 from auditor.board import Board, BoardKeeper
@@ -402,6 +402,7 @@ async def _serve(settings: Settings, access: api.Access) -> None:
     loop.add_signal_handler(signal.SIGHUP, partial(access.refresh, always=True))
     show_keys = settings.evidence.keys == "clear"
     app = api.build(gate, show_keys=show_keys, access=access, rate=settings.gate.rate_limit)
+    console.register(app, gate)
     runner = web.AppRunner(app, **api.RUNNER_OPTIONS)
     try:
         async with AsyncExitStack() as stack:
