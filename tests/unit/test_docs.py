@@ -9,6 +9,7 @@ import pytest
 
 from auditor.cli import build_parser
 from auditor.settings import problems
+from comparators.checklist import GROUPS
 from comparators.findings import Kind, State
 from orchestrator.conditions import CONDITIONS
 
@@ -118,3 +119,13 @@ def test_the_index_lists_every_decision_and_the_code_names_none_that_is_missing(
         for file in (ROOT / package).rglob("*.py"):
             for number in re.findall(r"decision (\d{4})", file.read_text()):
                 assert any(record.startswith(number) for record in records), f"{file.name}: decision {number}"
+
+
+def test_the_checklist_page_has_every_group_and_item_as_they_are():
+    text = (ROOT / "docs/preflight.md").read_text()
+    sections = dict(re.findall(r"(?ms)^## (\S+)\n(.*?)(?=^## |\Z)", text))
+    assert list(sections) == list(GROUPS)
+    for name, group in GROUPS.items():
+        rows = re.findall(r"(?m)^\| `([^`]+)` \| (.+) \| (yes|no) \|$", sections[name])
+        assert rows == [(check.name, check.what, "yes" if check.overridable else "no") for check in group.checks]
+        assert f"Known for {group.max_age:g} s." in sections[name]
