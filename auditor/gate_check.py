@@ -3,13 +3,12 @@
 import json
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from auditor.gate_client import GateClient, GateUnreachable, detail_of
 from auditor.settings import Settings
 from comparators.findings import time_text
 from orchestrator.conditions import NAMES, Status
@@ -17,7 +16,6 @@ from orchestrator.measured import FUTURE_SECONDS
 
 ASK_SECONDS = 0.5
 ANSWER_SECONDS = 5.0
-LARGEST_ANSWER = 16 << 20
 EXIT = {Status.PASS: 0, Status.FAIL: 1, Status.INCONCLUSIVE: 3}
 NEEDS_PERSON = 4
 
@@ -47,6 +45,7 @@ def check(
     timeout: float = 60.0,
     as_json: bool = False,
     *,
+    client: GateClient | None = None,
     now: Callable[[], float] = time.time,
     pause: Callable[[float], None] = time.sleep,
 ) -> int:
@@ -56,26 +55,27 @@ def check(
         url: where the gate answers; `None` means this host, as `gate.listen` says.
         wait: ask again until PASS, or until a FAIL has lasted for the dwell time, or until the time is over.
         timeout: seconds.
+        client: asks for us; `None` asks `url` without a token.
         now, pause: the clock and how to pass time.
     Returns:
         0 PASS, 1 FAIL, 3 not known (unreachable, expired and contradictory answers included), 4 a person is needed.
     """
-    base = (url or settings.gate.url).rstrip("/")
+    client = client or GateClient(url or settings.gate.url)
     deadline = now() + timeout
-    answer = ask(base, settings, min(ANSWER_SECONDS, timeout), now)
+    answer = ask(client, settings, min(ANSWER_SECONDS, timeout), now)
     said = ""
     while wait and not _final(answer, settings.gate.dwell_seconds, now()) and now() < deadline:
         said = _progress(answer, said)
         pause(max(0.0, min(ASK_SECONDS, deadline - now())))
-        answer = ask(base, settings, max(0.1, min(ANSWER_SECONDS, deadline - now())), now)
+        answer = ask(client, settings, max(0.1, min(ANSWER_SECONDS, deadline - now())), now)
     print(json.dumps(answer.document) if as_json else _text(answer))
     return answer.code
 
 
-def ask(base: str, settings: Settings, timeout: float, now: Callable[[], float]) -> Answer:
+def ask(client: GateClient, settings: Settings, timeout: float, now: Callable[[], float]) -> Answer:
     """Get one answer; whatever goes wrong becomes INCONCLUSIVE with its reason."""
     try:
-        body = _get(f"{base}/v1/migrations/{settings.migration}/gate", max(0.1, timeout))
+        body = _get(client, f"/v1/migrations/{settings.migration}/gate", max(0.1, timeout))
         return judge(body, settings.migration, settings.gate.valid_seconds, now())
     except Untrusted as reason:
         return _no_answer(settings.migration, str(reason), now())
@@ -143,33 +143,14 @@ def _optional_time(text: Any) -> float | None:
     return None if moment.tzinfo is None else moment.timestamp()
 
 
-def _get(url: str, timeout: float) -> bytes:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+def _get(client: GateClient, path: str, timeout: float) -> bytes:
     try:
-        with opener.open(url, timeout=timeout) as response:
-            return bytes(response.read(LARGEST_ANSWER))
-    except urllib.error.HTTPError as error:
-        with error:
-            raise Untrusted(f"{url} answers {error.code} {error.reason}{_detail(error.read(65536))}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise Untrusted(f"{url} cannot be reached: {reason}") from None
-    except Exception as error:  # http.client has errors of its own for answers that are no HTTP
-        raise Untrusted(f"{url} does not answer as a gate does: {type(error).__name__}") from None
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A gate never sends elsewhere; whoever does is not the gate."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
-def _detail(body: bytes) -> str:
-    try:
-        return f": {json.loads(body)['detail']}"
-    except (ValueError, KeyError, TypeError):
-        return ""
+        status, reason, body = client.request("GET", path, timeout)
+    except GateUnreachable as error:
+        raise Untrusted(str(error)) from None
+    if not 200 <= status < 300:
+        raise Untrusted(f"{client.base}{path} answers {status} {reason}{detail_of(body)}")
+    return body
 
 
 def _no_answer(migration: str, reason: str, now: float) -> Answer:

@@ -220,7 +220,7 @@ def test_gate_check_hands_its_options_on(monkeypatch, config):
     seen = []
     from auditor import gate_check
 
-    def check(settings, *options):
+    def check(settings, *options, client):
         seen.append(options)
         return 4
 
