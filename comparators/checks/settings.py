@@ -1,6 +1,6 @@
 """Settings of both sides: what applications would notice, and whether each server is fit for its part."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from comparators.checks.setting_classes import CLASSES, SettingClass, class_of, meaning
@@ -71,12 +71,6 @@ class ScopedSetting:
     name: str
     value: str
 
-    @property
-    def scope(self) -> str:
-        """Name for whom it is set, the same on both sides whatever the database is called."""
-        whom = f"role {self.role}" if self.role else "every role"
-        return f"{whom} in this database" if self.here else whom
-
 
 @dataclass(frozen=True, slots=True)
 class SideSettings:
@@ -95,6 +89,19 @@ class SideSettings:
     origins: int = 0
     subscriptions: int = 0
     """Enabled ones, of all databases."""
+
+    def effective(self, role: str, name: str) -> str | None:
+        """Give what a new session of a role gets; `None` where nothing of its own is set and the rest is a quantity.
+
+        Args:
+            role: empty: of any role without settings of its own.
+            name: lower case.
+        """
+        own = {one.here: one.value for one in self.scoped if (one.role, one.name.lower()) == (role, name)}
+        if own:
+            return own[max(own)]
+        everybody = self.values.get(name)
+        return everybody.value if everybody is not None and not everybody.unit and not everybody.masked else None
 
     def number(self, name: str) -> float | None:
         """Give a setting's number in its own unit; `None` where it is not seen."""
@@ -213,23 +220,19 @@ def roles_match(sides: Sides) -> Item:
 
 
 def scoped_differences(sides: Sides, kinds: Collection[SettingClass], *, shared: bool) -> list[str]:
-    """List what ALTER DATABASE and ALTER ROLE set differently.
+    """List what sessions of a role get differently; what every role gets is compared where it comes from, by value.
 
     Args:
         shared: for every role and for those of both sides; else for roles of one side only.
     """
-    source, target = (_by_scope(sides[side].scoped) for side in ("source", "target"))
     roles = {"", *(sides["source"].roles & sides["target"].roles)}
+    scoped = {(one.role, one.name.lower()) for side in sides.values() for one in side.scoped}
     return [
-        _scoped_difference(scope, name, source.get((role, scope, name)), target.get((role, scope, name)))
-        for role, scope, name in sorted(source.keys() | target.keys())
-        if class_of(name) in kinds and (role in roles) is shared
-        and not _same(name, source.get((role, scope, name)), target.get((role, scope, name)))
+        _scoped_difference(role, name, sides["source"].effective(role, name), sides["target"].effective(role, name))
+        for role, name in sorted(scoped)
+        if class_of(name) in kinds and (role in roles) is shared and (role or name not in CLASSES)
+        and not _same(name, sides["source"].effective(role, name), sides["target"].effective(role, name))
     ]  # fmt: skip
-
-
-def _by_scope(settings: Iterable[ScopedSetting]) -> dict[tuple[str, str, str], str]:
-    return {(one.role, one.scope, one.name.lower()): one.value for one in settings}
 
 
 def _same(name: str, source: str | None, target: str | None) -> bool:
@@ -238,11 +241,12 @@ def _same(name: str, source: str | None, target: str | None) -> bool:
     return meaning(name, source) == meaning(name, target)
 
 
-def _scoped_difference(scope: str, name: str, source: str | None, target: str | None) -> str:
+def _scoped_difference(role: str, name: str, source: str | None, target: str | None) -> str:
     """Say what differs; a name with a dot is the user's own, and its value may be a secret."""
+    whom = f"role {role}" if role else "every role"
     if "." in name:
-        return f"{scope}: {name} differs"
-    return f"{scope}: {name}: source {_or_not_set(source)}, target {_or_not_set(target)}"
+        return f"{whom}: {name} differs"
+    return f"{whom}: {name}: source {_or_not_set(source)}, target {_or_not_set(target)}"
 
 
 def _or_not_set(value: str | None) -> str:
