@@ -167,16 +167,19 @@ def broken(lines: Iterable[str | bytes], before: Anchor | None = Anchor()) -> li
         before: what the first entry must follow; `None` takes it as it comes, as in a part of a log.
     """
     found: list[Broken] = []
-    anchor = before
+    anchor, damaged = before, 0
     for number, line in enumerate(lines, 1):
         try:
             entry = read_entry(line)
         except NotAnEntry as error:
             found.append(Broken(number, *_claimed(line), str(error)))
+            damaged += 1
             continue
-        if anchor is not None and (reason := _misfit(entry, anchor)):
+        # an entry after damaged ones is named only where it would not fit after what they were either
+        named = damaged > 0 and anchor is not None and entry.seq == anchor.seq + damaged + 1
+        if anchor is not None and not named and (reason := _misfit(entry, anchor)):
             found.append(Broken(number, entry.seq, entry.id, reason))
-        anchor = anchor_of(entry)
+        anchor, damaged = anchor_of(entry), 0
     return found
 
 
