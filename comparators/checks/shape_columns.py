@@ -136,9 +136,8 @@ def _collations(name: str, both: Both) -> Item:
 def _order(name: str, both: Both) -> Item:
     source, target = _columns(both)
     shared = source.keys() & target.keys()
-    differing = sorted(
-        table for table, names in _ordered(source, shared).items() if names != _ordered(target, shared)[table]
-    )
+    there = _ordered(target, shared)
+    differing = sorted(table for table, names in _ordered(source, shared).items() if names != there[table])
     if not differing:
         return Item(name, ItemStatus.OK, "the same on both sides")
     return Item(

@@ -1,7 +1,7 @@
 """Read one side's schema for the checks: one query for each kind of object, however many tables there are."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import psycopg
@@ -87,5 +87,9 @@ def _counted(large_objects: int) -> int:
     return large_objects
 
 
-def _frozen(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+def _frozen(row: dict[str, Any]) -> dict[str, Any]:
+    """Make lists of a row that nobody else has into tuples, in place: there are many rows."""
+    for name, value in row.items():
+        if type(value) is list:
+            row[name] = tuple(value)
+    return row
