@@ -79,8 +79,8 @@ def probe_of(evidence: Evidence, group: str, now: float) -> tuple[ProbeSeen, flo
     age = fresh_age(seen.at, now, GROUPS[group].max_age, f"the probe {group}")
     if seen.generation != baseline.generation:
         raise Unknown(f"the probe {group} has not looked since the audit began")
-    if seen.error:
-        raise Unknown(_short(seen.error))
+    if seen.error is not None:
+        raise Unknown(_short(seen.error) or f"the probe {group} failed without a reason")
     return seen, age
 
 
