@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,44 @@ def test_the_broker_is_the_version_that_tests_run_on():
     assert f"apache/kafka:{pinned[1]}" == SERVICES["kafka"]["image"]
 
 
+def test_who_watches_has_the_versions_that_tests_run_on():
+    """Rules and routes are tested by Debian's programs, dashboards against the types of one Grafana."""
+    package = json.loads((ROOT / "tests/node/package.json").read_text())
+    assert f"grafana/grafana:{package['devDependencies']['@grafana/schema']}" == SERVICES["grafana"]["image"]
+    for service, program in (("prometheus", "prometheus"), ("alertmanager", "prometheus-alertmanager")):
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        version = re.search(r"version (\d+\.\d+\.\d+)", said.stdout + said.stderr)
+        assert version is not None
+        assert f"prom/{service}:v{version[1]}" == SERVICES[service]["image"]
+
+
+def test_who_watches_may_write_nothing_but_its_own_data():
+    for name in ("prometheus", "alertmanager", "grafana"):
+        assert SERVICES[name]["read_only"], name
+        assert ["ALL"] == SERVICES[name]["cap_drop"], name
+        mounted = [volume for volume in SERVICES[name]["volumes"] if volume.startswith("./")]
+        assert all(volume.endswith(":ro") for volume in mounted), name
+
+
+def test_the_monitoring_names_these_services():
+    ports = {name: service["ports"][0].rsplit(":")[-1] for name, service in SERVICES.items() if "ports" in service}
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yaml").read_text())
+    (scraped,) = prometheus["scrape_configs"]
+    assert "auditor" == scraped["job_name"]
+    assert [{"targets": [f"auditor:{ports['auditor']}"]}] == scraped["static_configs"]
+    (told,) = prometheus["alerting"]["alertmanagers"]
+    assert [{"targets": [f"alertmanager:{ports['alertmanager']}"]}] == told["static_configs"]
+    sources = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yaml").read_text())
+    assert [f"http://{name}:{ports[name]}" for name in ("prometheus", "alertmanager")] == [
+        source["url"] for source in sources["datasources"]
+    ]
+    migration = settings.load(ROOT / "deploy/compose.yaml").migration
+    receivers = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yaml").read_text())["receivers"]
+    (gate,) = [receiver for receiver in receivers if receiver["name"] == "gate"]
+    closed = f"http://auditor:{ports['auditor']}/v1/migrations/{migration}/alerts"
+    assert [closed] == [hook["url"] for hook in gate["webhook_configs"]]
+
+
 def test_nothing_is_published_beyond_the_host_and_no_password_is_written_down():
     for name, service in SERVICES.items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
@@ -53,7 +92,7 @@ def test_every_volume_and_every_mounted_file_is_there():
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert (ROOT / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"]
+            assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"]
 
 
 def test_the_auditors_configuration_is_valid_and_names_these_services():
