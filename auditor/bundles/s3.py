@@ -95,6 +95,7 @@ class S3Place:
                     Key=self._key(bundle.name, name),
                     Body=data,
                     ContentType="application/json" if name.endswith(".json") else "application/x-ndjson",
+                    ChecksumAlgorithm="SHA256",
                     ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
                     **lock,
                 )
