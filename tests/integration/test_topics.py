@@ -31,10 +31,11 @@ def test_topics_are_made_as_planned_and_made_again_without_harm(settings: Settin
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     configs = admin.describe_configs(resources, config_filter="all")["topic"]
     admin.close()
-    changes, records, dead_letter = names
-    assert partitions == {changes: 3, records: 1, dead_letter: 1}
+    changes, records, dead_letter, verdicts = names
+    assert partitions == {changes: 3, records: 1, dead_letter: 1, verdicts: 1}
     cleanup = {name: config["cleanup.policy"]["value"] for name, config in configs.items()}
-    assert cleanup == {changes: "delete", records: "compact", dead_letter: "delete"}
+    assert cleanup == {changes: "delete", records: "compact", dead_letter: "delete", verdicts: "delete"}
+    assert configs[verdicts]["retention.ms"]["value"] == "-1"
     assert configs[changes]["retention.ms"]["value"] == str(7 * 24 * 3600 * 1000)
     assert {config["max.message.bytes"]["value"] for config in configs.values()} == {str(MAX_MESSAGE_BYTES)}
 
@@ -46,6 +47,8 @@ def test_topics_are_made_as_planned_and_made_again_without_harm(settings: Settin
         (0, {"cleanup.policy": "compact"}, "cleanup.policy=compact, not delete"),
         (1, {"cleanup.policy": "delete"}, "cleanup.policy=delete, not compact"),
         (0, {"max.message.bytes": "1000"}, "max.message.bytes=1000"),
+        (3, {"cleanup.policy": "compact"}, "cleanup.policy=compact, not delete"),
+        (3, {"retention.ms": "1000"}, "retention.ms=1000: verdicts would be lost"),
     ],
 )
 def test_a_topic_of_our_name_that_differs_is_refused(
