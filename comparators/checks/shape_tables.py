@@ -18,6 +18,20 @@ def _tables_present(name: str, both: Both) -> Item:
     )  # fmt: skip
 
 
+def _tables_extra(name: str, both: Both) -> Item:
+    known = both.source.relations
+    extra = {
+        table for table, relation in both.target.relations.items()
+        if relation.kind in TABLES and not relation.of_extension
+        and (table not in known or known[table].kind not in TABLES)
+        and relation.parent not in both.divided_otherwise and both.selects(relation.parent or table)
+    }  # fmt: skip
+    return found(
+        name, WARN, extra, "only the target has these tables: nothing brings them rows, and nobody audits them",
+        "drop them on the target, or leave them out by name in tables.exclude",
+    )  # fmt: skip
+
+
 def _tables_published(name: str, both: Both) -> Item:
     rest = {table for table in both.rest if both.source.relations[table].kind in TABLES and _logged(both, table)}
     rest |= {table for table in both.tables if not both.carried(table) and both.source.relations[table].kind == "r"}
@@ -158,6 +172,7 @@ def _large_objects(name: str, both: Both) -> Item:
 JUDGES = (
     in_shape("tables-present", "every table that the migration brings over exists on the target", _tables_present,
              ("relations",)),
+    in_shape("tables-extra", "the target has no tables besides the source's", _tables_extra, ("relations",)),
     in_shape("tables-published", "every table of the configuration's scope is published", _tables_published,
              ("relations",)),
     in_shape("replica-identity", "tables whose updates and deletes are published have a usable replica identity, "
