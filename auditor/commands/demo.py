@@ -8,6 +8,7 @@ EXAMPLES = """
 auditor demo                                     until Ctrl-C, with a live view
 auditor demo --seconds 30 --json                 PASS, as JSON on the last line
 auditor demo --seconds 30 --inject changed-column
+auditor demo --observability                     Prometheus with the alerts loaded, until Ctrl-C
 auditor demo --list-faults
 """
 
@@ -22,6 +23,9 @@ def register(commands: Commands) -> None:
     demo.add_argument("--inject", metavar="FAULT", help="damage something, and tell whether it was found")
     demo.add_argument("--list-faults", action="store_true", help="list what can be injected")
     demo.add_argument("--kafka", action="store_true", help="carry everything through a real Kafka broker")
+    demo.add_argument(
+        "--observability", action="store_true", help="let Prometheus and Alertmanager watch, and say where they are"
+    )
     add_json(demo)
 
 

@@ -33,8 +33,9 @@ def demo(args: argparse.Namespace) -> int:
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # a restarted source is no news here
     live = sys.stderr.isatty() and sys.stdout.isatty() and not args.json
     fault, variant = find(args.inject) if args.inject else (None, "")
-    seconds = args.seconds if args.seconds or live else DEFAULT_SECONDS
-    plan = Plan(args.rate or 1.0, args.kafka, fault.config if fault else {}, early_damage(fault, variant))
+    seconds = args.seconds if args.seconds or live or args.observability else DEFAULT_SECONDS
+    config, early = fault.config if fault else {}, early_damage(fault, variant)
+    plan = Plan(args.rate or 1.0, args.kafka, config, args.observability, early)
     with interruptible():
         ending = _shown(plan, Order(seconds, fault, variant), live)
     print(json.dumps(document(ending)) if args.json else words(ending), flush=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from auditor.demo.faults import Fault
+from auditor.demo.observability import DIVERGENCE
 from auditor.demo.summary import Ending, Injected, judge
 from auditor.demo.view import Show
 from auditor.demo.watch import Watch
@@ -54,6 +55,12 @@ class Injection:
     def begun(self) -> bool:
         return self._thread.ident is not None
 
+    @property
+    def alerted(self) -> bool:
+        """Say whether whoever watches was alerted of what the fault has damaged."""
+        watchers, fault = self._world.watchers, self._order.fault
+        return watchers is None or fault is None or not fault.expected or DIVERGENCE in watchers.fired()
+
     def begin(self) -> None:
         self._thread.start()
 
@@ -101,7 +108,10 @@ def perform(world: World, plan: Plan, order: Order, show: Show) -> Ending:
     _drain(watch)
     transport = "kafka" if plan.kafka else "memory (ephemeral; the slots hold the log)"
     injected = injection.injected
-    return Ending(seconds, watch.picture, watch.turns, injected, plan.limits, transport, world.workload.problems)
+    alerts = world.watchers.fired() if world.watchers else None
+    return Ending(
+        seconds, watch.picture, watch.turns, injected, plan.limits, transport, world.workload.problems, alerts
+    )
 
 
 def _follow(
@@ -136,7 +146,9 @@ def _satisfied(order: Order, watch: Watch, injection: Injection) -> bool:
     if order.fault is None:
         return bool(watch.picture.verdict["verdict"] == "PASS")
     injected = injection.injected
-    return injected is not None and injection.healed and judge(injected, watch.picture, watch.turns).as_expected
+    if injected is None or not injection.healed:
+        return False
+    return judge(injected, watch.picture, watch.turns).as_expected and injection.alerted
 
 
 def _phase(order: Order, injection: Injection, seconds: float) -> str:

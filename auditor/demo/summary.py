@@ -44,6 +44,8 @@ class Ending:
     limits: Mapping[str, float]
     transport: str
     problems: Sequence[str] = ()
+    alerts: Sequence[str] | None = None
+    """Those that fired; `None` where nobody watched."""
 
 
 def judge(injected: Injected, picture: Picture, turns: Sequence[Turn]) -> Judged:
@@ -121,6 +123,7 @@ def document(ending: Ending) -> dict[str, Any]:
         "sample": verdict.get("sample"),
         "relaxed_limits": dict(ending.limits),
         "transport": ending.transport,
+        "alerts": None if ending.alerts is None else list(ending.alerts),
     }
 
 
@@ -160,6 +163,7 @@ def words(ending: Ending) -> str:
         f"findings          {len(ending.picture.findings)}",
         *(f"                  {finding['sentence']}" for finding in ending.picture.findings[:10]),
         *_fault_words(ending),
+        *([] if ending.alerts is None else [f"alerts            {', '.join(ending.alerts) or 'none'}"]),
         f"relaxed limits    {', '.join(f'{name} {limit:.10g}' for name, limit in ending.limits.items())}",
         *(f"workload          {problem}" for problem in ending.problems),
     ]

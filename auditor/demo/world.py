@@ -18,7 +18,7 @@ from typing import Any, Self
 import yaml
 
 import auditor
-from auditor.demo import schema
+from auditor.demo import observability, schema
 from auditor.demo.database import wait_until
 from auditor.demo.stage import Harm, Stage
 from auditor.demo.workload import Workload
@@ -59,6 +59,8 @@ class Plan:
     kafka: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
     """Laid over the auditor's configuration."""
+    observability: bool = False
+    """Prometheus and Alertmanager watch the gate."""
     early: Callable[[Stage], Harm] | None = None
     """Does its damage before the auditor is there."""
 
@@ -85,6 +87,7 @@ class World:
         self._auditor: ServerProcess | None = None
         self.harm: Harm | None = None
         """What was done before the auditor was there."""
+        self.watchers: observability.Watchers | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -154,6 +157,8 @@ class World:
         self.settings = self._configure(source, target, brokers)
         self._prepare()
         self._run()
+        if self._plan.observability:
+            self._be_watched()
         self.workload = Workload(source, rate=TRANSACTIONS_PER_SECOND)
         self._closing.callback(self.workload.stop)
 
@@ -213,6 +218,14 @@ class World:
         wait_until(lambda: not process.alive or answers(self.url), "the auditor to be ready", READY_SECONDS, 0.05)
         if not process.alive:
             raise ServerFailed(f"auditor run ended while starting\n{process.log_tail()}")
+
+    def _be_watched(self) -> None:
+        self._say("starting Prometheus and Alertmanager")
+        gate = self.settings.gate
+        self.watchers = observability.start(f"{gate.host}:{gate.port}", self._closing)
+        addresses = {"console": f"{self.url}/", "metrics": f"{self.url}/metrics", **self.watchers.addresses}
+        for name, address in addresses.items():
+            self._say(f"{name:<13}{address}")
 
     def _stop_auditor(self) -> None:
         if self._auditor is not None:

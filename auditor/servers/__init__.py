@@ -1,4 +1,4 @@
-"""Servers of our own, for the demo and the tests: the one place that starts and stops PostgreSQL and Kafka.
+"""Servers of our own, for the demo and the tests: the one place that starts and stops them.
 
 Nothing here is used against a user's servers.
 """
@@ -8,11 +8,14 @@ from auditor.servers.kafka import KafkaServer
 from auditor.servers.ports import free_port
 from auditor.servers.postgres import PostgresServer
 from auditor.servers.processes import ServerFailed
+from auditor.servers.prometheus import AlertmanagerServer, PrometheusServer
 
 __all__ = [
+    "AlertmanagerServer",
     "Installation",
     "KafkaServer",
     "PostgresServer",
+    "PrometheusServer",
     "ServerFailed",
     "available_majors",
     "find_postgres",
