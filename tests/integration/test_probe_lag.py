@@ -11,7 +11,8 @@ import pytest
 from comparators.checks.lag import CHECKS, MISSING_SECONDS, STALL_SECONDS
 from comparators.preflight import ItemStatus
 from samplers.probes.lag import KEPT, MARKERS_A_LOOK, Lag
-from tests.flow_probes import asked_for, blocking, item, prepared, settled, sides_of
+from tests.audits import Audit
+from tests.flow_probes import TABLE, asked_for, blocking, item, prepared, settled, sides_of
 from tests.helpers import Pair, unique_name, wait_for
 
 LATER = STALL_SECONDS + 5
@@ -135,8 +136,26 @@ def test_a_slot_that_is_gone_is_not_known_and_blocks(flowing: Pair):
     assert (None, None) == (reading.figures["stalled_seconds"], reading.figures["lag_bytes"])
 
 
+def test_the_markers_are_audited_like_any_row_and_are_no_finding(pair: Pair, tmp_path):
+    pair.execute(TABLE)
+    pair.replicate()
+    with Audit(pair, tmp_path, sampling={"rate": 0.01}) as audit:
+        wait_for(lambda: audit.records().get("baseline"), 60, "the baseline")
+        audit.wait_resolved()
+        before = audit.records()["sampler/target"]["changes"]
+        probe = Lag(asked_for(pair, own_schema="auditor_lawful"))
+        with sides_of(pair) as sides:
+            probe.look(sides, 0)
+            sent = settled(probe, sides, 2).figures["marker_probes"]
+        audit.wait_resolved()
+        wait_for(
+            lambda: audit.records()["sampler/target"]["changes"] >= before + sent, 60, "markers, never sampled away"
+        )
+        assert [] == audit.findings()
+
+
 def test_without_a_marker_table_markers_travel_by_position(pair: Pair):
-    pair.execute("CREATE TABLE goods (id int PRIMARY KEY, v text)")
+    pair.execute(TABLE)
     pair.replicate()
     probe = Lag(asked_for(pair))
     with sides_of(pair) as sides:
