@@ -18,7 +18,8 @@ class Authority:
         self._name = _named(name)
         self.file = folder / f"{name}.crt"
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-        self._write(self.file, _builder(self._name, self._name, self._key.public_key(), True).add_extension(usage, True))
+        own = _builder(self._name, self._name, self._key.public_key(), True)
+        self._write(self.file, own.add_extension(usage, True))
 
     def sign(self, name: str, *more: x509.GeneralName) -> tuple[Path, Path]:
         """Make a certificate with a common name and perhaps others; give its file and its key's."""

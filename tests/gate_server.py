@@ -65,7 +65,11 @@ class GateServer:
         with self.log.open("wb") as log:
             command = [sys.executable, "-m", "auditor", "gate", "serve", "-c", str(self.file), "--log-format", "json"]
             self.process = subprocess.Popen(command, stderr=log)
-        wait_for(self._answers, 30, "the gate to answer")
+        try:
+            wait_for(self._answers, 60, "the gate to answer")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,7 +78,11 @@ class GateServer:
         self.records.close()
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=10)
+        try:
+            self.process.wait(timeout=10)
+        finally:
+            self.process.kill()
+            self.process.wait()
 
     def say(self, verdict: str, ask: Mapping[str, Any] | None = None) -> None:
         """Bring the gate to a verdict.
@@ -83,7 +91,8 @@ class GateServer:
             ask: what `request` needs beside the path.
         """
         self._changed.clear()
-        self.records.put({f"suspect/{FINDING}": suspect(now=time.time(), state="confirmed") if verdict == "FAIL" else None})
+        found = suspect(now=time.time(), state="confirmed") if verdict == "FAIL" else None
+        self.records.put({f"suspect/{FINDING}": found})
         if verdict == "INCONCLUSIVE":
             self._changed["sampler/target"] = {"lag_bytes": 1 << 40}
         wait_for(lambda: self._verdict(ask or {}) == verdict, 20, f"the verdict {verdict}")
