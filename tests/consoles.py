@@ -30,8 +30,10 @@ def troubled_records(now: float = NOW) -> Records:
     records["coverage/public.orders"] |= {"different": 2, "verified": records["coverage/public.orders"]["rows"] - 2}
     records["coverage/public.payments"] |= {"state": "sweeping", "hot": 31}
     records["sampler/target"]["scope"] = scope
-    records["sampler/target"]["lag_ms"] |= {"p50": 0.8, "p95": 6.4}
+    records["sampler/target"]["lag_ms"] |= {"p50": 0.7, "p95": 2.8}
+    records["sampler/target"]["delay_ms"] |= {"p95": 2.0}
     records["baseline"]["at"] = now - 90_000
+    records["process/gate"] = records["process/core"] | {"incarnation": "gate-1", "heartbeat": now}
     records["suspect/f_5c1e09a7d2b84f30"] = suspect(
         "f_5c1e09a7d2b84f30", now - 190, state="confirmed", kind="row-different", count=2, columns=["total"]
     )

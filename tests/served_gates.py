@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class ServedGate:
     def start(self) -> None:
         """Start the process and wait for its first answer."""
         self._process = subprocess.Popen([sys.executable, "-m", "auditor", "gate", "serve", "-c", str(self.file)])
-        wait_for(self._lives, 30, "the gate to answer")
+        wait_for(lambda: self.asked("/livez") == 200, 30, "the gate to answer")
 
     def signal(self, number: int) -> None:
         """Send a signal; one that ends the process is waited for."""
@@ -68,12 +69,16 @@ class ServedGate:
         if number in (signal.SIGKILL, signal.SIGTERM):
             self._process.wait(timeout=20)
 
-    def _lives(self) -> bool:
+    def asked(self, path: str) -> int:
+        """Give the status of an answer; 0 where nobody answers."""
         try:
-            with urllib.request.urlopen(f"{self.url}/livez", timeout=5) as answer:
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
         except OSError:
-            return False
+            return 0
 
     def _feed(self) -> None:
         while not self._stop.wait(FEED_SECONDS):

@@ -114,13 +114,13 @@ def page_of(snapshot: Snapshot, findings: Sequence[Finding], pulse: Pulse, began
             sections.coverage(evidence, verdict.coverage, now),
             sections.findings(findings, evidence),
             sections.preflight(evidence, now),
+            sections.history(pulse.changes, began),
         ),
         right=(
             sections.slots(evidence),
             sections.processes(evidence, now),
             sections.overrides(evidence, now),
             sections.alerts(evidence.alerts),
-            sections.history(pulse.changes, began),
         ),
         icon=icon(TONES[verdict.status]),
         title=f"{verdict.status} at {clock(now)} - {printable(verdict.migration)}",
@@ -135,7 +135,7 @@ def headline(verdict: Verdict) -> Headline:
     facts = (
         ("valid until", clock(verdict.valid_until)),
         ("evaluated", clock(verdict.evaluated_at)),
-        ("unchanged since", moment(verdict.since)),
+        ("unchanged since", f"{moment(verdict.since)} UTC"),
         ("compared", compared),
         ("audited through", position_text(verdict.positions.get("audited_through")) or NOT_KNOWN),
         ("source at", position_text(verdict.positions.get("source")) or NOT_KNOWN),

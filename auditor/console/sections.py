@@ -116,7 +116,7 @@ def findings(found: Sequence[Finding], evidence: Evidence) -> Table:
     return Table(
         "findings",
         "Open findings",
-        columns("id", "kind", "table", "state", "count", "first seen", "key hash", number=("count",),
+        columns("id", "kind", "table", "state", "count", "first seen (UTC)", "key hash", number=("count",),
                 code=("id", "table", "key hash")),
         tuple(_finding(finding) for finding in ordered[:LISTED]),
         "No difference stands open." if evidence.findings else "Not known: the findings were not read yet.",
@@ -130,7 +130,7 @@ def _newest_first(found: Iterable[Finding]) -> list[Finding]:
 
 
 def _finding(finding: Finding) -> tuple[Cell, ...]:
-    key = next((key.hash[:16] for key in finding.keys if key.hash), "")
+    key = next((key.hash[:12] for key in finding.keys if key.hash), "")
     what = (finding.id, str(finding.kind), finding.table, badge(finding.state))
     return cells(*what, figure(finding.count), moment(finding.first_seen), key)
 
@@ -239,7 +239,7 @@ def processes(evidence: Evidence, now: float) -> Table:
     return Table(
         "processes",
         "Processes",
-        columns("process", "status", "heard", "trouble", number=("heard",)),
+        columns("process", "status", "heard", "trouble", number=("heard",), wide=("trouble",)),
         tuple(_process(name, evidence.processes.get(name), now) for name in names),
         "Not known: no process was heard from.",
     )
@@ -265,7 +265,7 @@ def overrides(evidence: Evidence, now: float) -> Table:
     return Table(
         "overrides",
         "Overrides",
-        columns("condition", "owner", "status", "until", "reason", wide=("reason",)),
+        columns("condition", "owner", "status", "until (UTC)", "reason", wide=("reason",)),
         tuple(_override(one, now) for one in ordered[:LISTED]),
         "Nobody has taken responsibility for a condition.",
         more=listed(ordered, "auditor gate overrides"),
@@ -285,7 +285,7 @@ def alerts(seen: Sequence[AlertSeen] | None) -> Table:
     return Table(
         "alerts",
         "Alerts of other systems",
-        columns("alert", "severity", "since"),
+        columns("alert", "severity", "since (UTC)"),
         tuple(cells(one.name or one.id, one.severity or NOT_KNOWN, moment(one.since)) for one in ordered[:LISTED]),
         "Not known." if seen is None else "None fires.",
         more=listed(ordered, "the Alertmanager that sent them"),
@@ -298,12 +298,12 @@ def history(changes: Iterable[Change], began: float) -> Table:
     return Table(
         "history",
         "History of the verdict",
-        columns("from", "verdict", "first reason", wide=("first reason",)),
+        columns("from (UTC)", "verdict", "first reason", wide=("first reason",)),
         tuple(
             cells(moment(one.at), badge(one.status), one.reasons[0] if one.reasons else "every condition holds")
             for one in newest[:LISTED]
         ),
         "No verdict yet.",
-        f"since this gate started, {moment(began)}",
+        f"since this gate started, {moment(began)} UTC",
         listed(newest, "auditor gate history"),
     )

@@ -20,7 +20,8 @@ def figure(value: float | None, unit: str = "") -> str:
         return NOT_KNOWN
     if unit == "bytes":
         return size(value)
-    return f"{number(value)} {UNITS.get(unit, unit)}".rstrip()
+    word = UNITS.get(unit, unit)
+    return f"{number(value)} {word.removesuffix('s') if value == 1 and unit not in (*UNITS, 'ms') else word}".rstrip()
 
 
 def number(value: float) -> str:
@@ -58,13 +59,13 @@ def age(at: float | None, now: float) -> str:
 
 
 def clock(at: float | None) -> str:
-    """Write a time of day, with the date where that is another day than today would suggest."""
+    """Write a time of day."""
     return NOT_KNOWN if at is None else f"{_utc(at):%H:%M:%S} UTC"
 
 
 def moment(at: float | None) -> str:
-    """Write a date and a time."""
-    return NOT_KNOWN if at is None else f"{_utc(at):%Y-%m-%d %H:%M:%S} UTC"
+    """Write a date and a time; what stands above it says that it is UTC."""
+    return NOT_KNOWN if at is None else f"{_utc(at):%Y-%m-%d %H:%M:%S}"
 
 
 def count(things: int | None, singular: str, plural: str) -> str:
