@@ -20,7 +20,7 @@ from comparators.checks.lag import (
     pace,
     stalled_seconds,
 )
-from comparators.errors import NotPermitted, NotReady
+from comparators.errors import NotPermitted, NotReady, SettingInvalid
 from comparators.preflight import Item, completed, unknown
 from samplers.catalog import select
 from samplers.probes.base import Asked, Reading, Sides
@@ -103,6 +103,9 @@ class Lag:
             return unknown(MARKER.name, str(error).partition("\n")[0], f"{grant} to the auditor's role on both sides")
         except NotReady as error:
             return unknown(MARKER.name, str(error), "run `auditor teardown` and `auditor prepare`")
+        except SettingInvalid as error:  # it takes no writes
+            self._under_way = None
+            return unknown(MARKER.name, str(error), error.hint)
         return None
 
     def _carrier(self, sides: Sides) -> Item | None:

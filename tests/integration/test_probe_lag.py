@@ -188,6 +188,17 @@ def test_a_row_on_the_target_that_did_not_come_from_the_source_proves_nothing(fl
     assert "marker-round-trip" in blocking(reading)
 
 
+def test_a_source_that_takes_no_writes_leaves_the_markers_unknown_and_the_rest_known(flowing: Pair):
+    probe = Lag(asked_for(flowing))
+    with sides_of(flowing) as sides:
+        probe.look(sides, 0)
+        settled(probe, sides, 2)
+        sides.source.execute("SET default_transaction_read_only = on")
+        reading = probe.look(sides, 4)
+    assert ["marker-path"] == list(blocking(reading))
+    assert 0.0 == reading.figures["stalled_seconds"]
+
+
 def test_a_role_without_rights_is_told_the_grant(flowing: Pair):
     role = unique_name("stranger")
     for database in (flowing.source, flowing.target):
