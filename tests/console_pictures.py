@@ -13,6 +13,7 @@ from auditor.console import register
 from auditor.console.pulse import Change, Pulse
 from auditor.console.routes import CONSOLE
 from auditor.gate import Snapshot
+from auditor.verdict_history import Page as History
 from comparators.findings import Finding, merged_findings
 from orchestrator.conditions import Status
 from tests.browser import browser
@@ -45,6 +46,9 @@ class Still:
     async def changed(self, number: int, seconds: float) -> bool:
         await asyncio.sleep(seconds)
         return False
+
+    async def history(self, limit: int, before: int | None) -> History:
+        return History()
 
 
 async def _events(request: web.Request) -> web.StreamResponse:

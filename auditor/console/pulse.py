@@ -1,11 +1,12 @@
-"""What the last ten minutes looked like: a bounded ring of lags and of changes of the verdict, in memory only."""
+"""What the last ten minutes looked like, and the last verdicts: bounded rings in memory."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from auditor import fields
+from auditor.verdicts import Entry, Kind
 from orchestrator.conditions import Status
 from orchestrator.policy import Verdict
 
@@ -49,6 +50,22 @@ class Pulse:
             self.points.append(point_of(records, now))
         if not self.changes or self.changes[-1].status is not verdict.status:
             self.changes.append(Change(now, verdict.status, verdict.reasons))
+
+    def recall(self, entries: Iterable[Entry]) -> None:
+        """Put what the log of verdicts holds, oldest first, before what was seen since."""
+        seen, self.changes = tuple(self.changes), deque(maxlen=CHANGES)
+        recorded = (change for entry in entries if (change := change_of(entry)))
+        for change in (*(one for one in recorded if not seen or one.at < seen[0].at), *seen):
+            if not self.changes or self.changes[-1].status is not change.status:
+                self.changes.append(change)
+
+
+def change_of(entry: Entry) -> Change | None:
+    """Read a verdict of the log; `None` for an entry that records something else."""
+    status, reasons = entry.body.get("verdict"), entry.body.get("reasons")
+    if entry.kind is not Kind.VERDICT or status not in list(Status) or not isinstance(reasons, list | tuple):
+        return None
+    return Change(entry.at, Status(status), tuple(str(reason) for reason in reasons))
 
 
 def point_of(records: Mapping[str, Any], now: float) -> Point:

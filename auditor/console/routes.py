@@ -10,6 +10,8 @@ from aiohttp import web
 
 from auditor.console.page import HERE, Page, Renderer, Snapshot, page_of
 from auditor.console.pulse import EVERY_SECONDS, Pulse
+from auditor.verdict_history import Page as History
+from comparators.errors import StoreUnavailable
 from comparators.findings import Finding
 
 HEADERS: Mapping[str, str] = {
@@ -23,6 +25,8 @@ HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+RECALLED = 500
+"""So many entries of the log of verdicts are read at the start; most of them say what the one before said."""
 TYPES = {".css": "text/css", ".js": "text/javascript"}
 
 
@@ -35,6 +39,7 @@ class Watched(Protocol):
     def findings(self) -> list[Finding]: ...
     def records(self) -> Mapping[str, Mapping[str, Any]]: ...
     async def changed(self, number: int, seconds: float) -> bool: ...
+    async def history(self, limit: int, before: int | None) -> History: ...
 
 
 class Console:
@@ -58,7 +63,11 @@ class Console:
         return self.renderer.current(snapshot, lambda: page_of(snapshot, self.gate.findings(), self.pulse, self.began))
 
     async def watch(self) -> None:
-        """Take in every change of the verdict, and the delays of the time between."""
+        """Recall the last verdicts, then take in every change, and the delays of the time between."""
+        with contextlib.suppress(StoreUnavailable):  # then the history begins with this process, and says so
+            entries = (await self.gate.history(RECALLED, None)).entries
+            self.pulse.recall(reversed(entries))
+            self.began = min([self.began, *(entry.at for entry in entries[-1:])])
         while True:
             await self.gate.changed(self.note().number, EVERY_SECONDS / 2)
 

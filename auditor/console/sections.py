@@ -304,6 +304,6 @@ def history(changes: Iterable[Change], began: float) -> Table:
             for one in newest[:LISTED]
         ),
         "No verdict yet.",
-        f"since this gate started, {moment(began)} UTC",
+        f"since {moment(began)} UTC",
         listed(newest, "auditor gate history"),
     )

@@ -20,12 +20,16 @@ from auditor.console.routes import CONSOLE
 from auditor.console.tables import LISTED, Tone
 from auditor.console.words import duration, figure, printable
 from auditor.gate import Snapshot
+from auditor.verdict_history import Page as History
+from auditor.verdicts import Entry, Kind
+from comparators.errors import StoreUnavailable
 from comparators.findings import Finding, merged_findings
 from comparators.preflight import Item, ItemStatus
 from orchestrator.conditions import Status
 from orchestrator.seen import AlertSeen, ProbeSeen
 from tests.consoles import html_of, large_records, rendered, snapshot_of, troubled_records, waving_pulse, with_status
 from tests.gates import evidence_of
+from tests.helpers import wait_for_async
 from tests.helpers_records import NOW, covered, good_records, suspect
 
 MARKUP = "public.<script>alert('x')</script>"
@@ -365,6 +369,21 @@ def test_the_history_tells_changes_newest_first() -> None:
     assert table.rows[0][2].text == "because 3"
 
 
+def test_the_log_of_verdicts_goes_before_what_was_seen_since() -> None:
+    pulse, snapshot = Pulse(), snapshot_of(good_records())
+    pulse.note(replace(snapshot.verdict, status=Status.PASS), {})
+    said = [(-50, "FAIL"), (-40, "FAIL"), (-30, "INCONCLUSIVE"), (-20, "PASS"), (5, "FAIL"), (-10, "odd")]
+    entries = [entry(NOW + at, {"verdict": word, "reasons": [f"at {at}"]}) for at, word in said]
+    pulse.recall([*entries, entry(NOW - 5, {}, Kind.STARTED), entry(NOW - 5, {"verdict": "FAIL", "reasons": None})])
+    assert [(change.at - NOW, str(change.status)) for change in pulse.changes] == [
+        (-50, "FAIL"), (-30, "INCONCLUSIVE"), (-20, "PASS")
+    ]  # fmt: skip
+
+
+def entry(at: float, body: Mapping[str, Any], kind: Kind = Kind.VERDICT) -> Entry:
+    return Entry(1, None, at, kind, "v_0000000000000001", body, "")
+
+
 # Served.
 
 
@@ -376,6 +395,7 @@ class Watched:
     def __init__(self) -> None:
         self.snapshot = snapshot_of(good_records())
         self.listed: list[Finding] = []
+        self.log: list[Entry] | None = []
 
     def current(self) -> Snapshot:
         return self.snapshot
@@ -389,6 +409,11 @@ class Watched:
     async def changed(self, number: int, seconds: float) -> bool:
         await asyncio.sleep(seconds)
         return False
+
+    async def history(self, limit: int, before: int | None) -> History:
+        if self.log is None:
+            raise StoreUnavailable("the disk is gone")
+        return History(tuple(self.log))
 
 
 async def test_many_viewers_cost_one_rendering_and_a_change_makes_another() -> None:
@@ -419,6 +444,17 @@ def test_what_was_rendered_is_made_again_after_a_second() -> None:
         now[0] = moment
         renderer.current(snapshot, make)
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_the_history_of_before_is_recalled_and_a_log_that_is_away_stops_nothing(away: bool) -> None:
+    gate, app = Watched(), web.Application()
+    gate.log = None if away else [entry(NOW - 60, {"verdict": "FAIL", "reasons": ["a difference"]})]
+    register(app, gate)
+    async with TestClient(TestServer(app)) as client:
+        await wait_for_async(lambda: len(app[CONSOLE].pulse.changes) == 2 - away, 5, "the history")
+        page = await (await client.get("/")).text()
+        assert ("FAIL a difference" in part(page, "history")) is not away
 
 
 async def test_answers_forbid_frames_scripts_of_others_and_caching() -> None:
