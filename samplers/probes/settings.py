@@ -2,7 +2,8 @@
 
 import psycopg
 
-from comparators.checks.settings import CHECKS, ScopedSetting, Setting, SideSettings, figures, judge_settings
+from comparators.checks.setting_facts import ScopedSetting, Setting, SideSettings
+from comparators.checks.settings import CHECKS, figures, judge_settings
 from comparators.preflight import completed
 from samplers.catalog import select
 from samplers.connections import connect_unpinned

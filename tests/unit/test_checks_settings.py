@@ -8,14 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comparators.checks.setting_classes import CLASSES, SettingClass, class_of, meaning
-from comparators.checks.settings import (
-    CHECKS,
-    ScopedSetting,
-    Setting,
-    SideSettings,
-    figures,
-    judge_settings,
-)
+from comparators.checks.setting_facts import ScopedSetting, Setting, SideSettings
+from comparators.checks.settings import CHECKS, figures, judge_settings
 from comparators.preflight import Item, ItemStatus, completed
 
 BUDGET = 1 << 30
