@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,30 @@ LIMITS = {
 PROBES = {"interval_seconds": 0.5}
 """A hundred markers within some seconds, and a trouble that shows at once."""
 
+FAR = "2099-01-01T00:00:00Z"
+
 
 class Audit:
     """One migration's auditor in a folder of its own."""
 
-    def __init__(self, pair: Pair, folder: Path, migration: str = "lawful", **config: Any) -> None:
+    def __init__(
+        self, pair: Pair, folder: Path, migration: str = "lawful", *, accepted: Mapping[str, str] | None = None,
+        **config: Any,
+    ) -> None:  # fmt: skip
+        """Write the configuration; nothing runs yet.
+
+        Args:
+            accepted: items of the checklist that somebody takes responsibility for, with the condition of each.
+        """
         self.pair, self.folder, self.migration = pair, folder, migration
         self.file = folder / "auditor.yaml"
         self.state = folder / "state"
-        gate = {"listen": f"127.0.0.1:{free_port()}", "limits": dict(LIMITS), "dwell_seconds": 1}
+        gate: dict[str, Any] = {"listen": f"127.0.0.1:{free_port()}", "limits": dict(LIMITS), "dwell_seconds": 1}
+        if accepted:
+            gate["overrides"] = [
+                {"condition": condition, "item": item, "owner": "the test", "reason": "meant", "until": FAR}
+                for item, condition in accepted.items()
+            ]
         document = {
             "migration": migration,
             "source": {"dsn": pair.source.dsn},
