@@ -149,8 +149,10 @@ def _values(name: str, both: BothSequences) -> Item:
 
 
 def _behind(source: Sequence, target: Sequence) -> bool:
-    if source.last is None or target.last is None:
-        return source.last is not None
+    if source.last is None or not target.readable:
+        return False
+    if target.last is None:
+        return True
     return (target.last - source.last) * source.increment < 0
 
 

@@ -98,7 +98,11 @@ def test_a_value_that_the_role_may_not_read_is_unknown(shop: Pair) -> None:
     assert f'on the source: GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO "{role}"' == items[
         "sequences-headroom"
     ].remedy
-    shop.source.execute(f"DROP ROLE {role}")
+    shop.source.execute(f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {role}")
+    assert {} == blocking(
+        items_of(SequenceProbe, shop, source=make_conninfo(shop.source.dsn, user=role, password="poor"))
+    )
+    shop.source.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_sequences_of_tables_that_are_left_out_are_not_judged(shop: Pair) -> None:

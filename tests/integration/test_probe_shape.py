@@ -1,15 +1,19 @@
 """The probe of the shape on a real pair: a healthy one passes, and each difference planted is named."""
 
+from pathlib import Path
+
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from auditor.demo import schema as demo
 from comparators.preflight import ItemStatus
-from samplers.probes.base import Asked
+from samplers.connections import connect
+from samplers.probes.base import Asked, Sides
+from samplers.probes.drift import Drift
 from samplers.probes.shape import Shape
 from tests.helpers import Pair, unique_name
-from tests.shape_probes import blocking, items_of, look
+from tests.shape_probes import asked_for, blocking, items_of, look
 
 SCHEMA = """
     CREATE SCHEMA "Odd Names";
@@ -62,6 +66,19 @@ def test_the_demos_shop_has_nothing_that_blocks(pair: Pair) -> None:
 
     assert {} == blocking(items)
     assert ("public.payments", "public.visits") == items["primary-keys"].subjects
+
+
+@pytest.mark.parametrize("via_root", [False, True])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_two_versions_print_the_same_definitions_alike(pair: Pair, via_root: bool, swapped: bool) -> None:
+    pair.execute((Path(__file__).parents[1] / "rich_schema.sql").read_text())
+    pair.execute(f"CREATE PUBLICATION {pair.publication} FOR ALL TABLES WITH (publish_via_partition_root = {via_root})")
+    with connect(pair.source.dsn) as older, connect(pair.target.dsn) as newer:
+        sides = Sides(newer, older) if swapped else Sides(older, newer)
+        shape, drift = (probe(asked_for(pair)).look(sides, 1000.0) for probe in (Shape, Drift))
+
+    assert [] == [item for item in (*shape.items, *drift.items) if item.status is not ItemStatus.OK]
+    assert 9 == shape.figures["tables"]
 
 
 BLOCKS, CAPACITY, WARN = ItemStatus.BLOCKS_CORRECTNESS, ItemStatus.BLOCKS_CAPACITY, ItemStatus.WARN

@@ -1,0 +1,44 @@
+-- Objects whose definitions are printed in many ways; both sides of a pair are made of it, whatever their versions.
+CREATE TYPE e AS ENUM ('x','y');
+CREATE TYPE comp AS (a int, b e[]);
+CREATE TYPE fr AS RANGE (subtype = float8);
+CREATE DOMAIN d1 AS text NOT NULL DEFAULT 'q' CHECK (VALUE <> '') CHECK (length(VALUE) < 9);
+CREATE FUNCTION tf() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE FUNCTION std(a int) RETURNS int LANGUAGE sql IMMUTABLE RETURN a + 1;
+CREATE TABLE p (id bigint GENERATED ALWAYS AS IDENTITY, k date NOT NULL, v e DEFAULT 'x', c comp, r fr, dd d1, PRIMARY KEY (id, k), CHECK (id > 0)) PARTITION BY RANGE (k);
+CREATE TABLE p1 PARTITION OF p FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+CREATE TABLE p2 PARTITION OF p FOR VALUES FROM ('2025-01-01') TO ('2026-01-01') PARTITION BY LIST (k);
+CREATE TABLE p2x PARTITION OF p2 FOR VALUES IN ('2025-05-05');
+CREATE TABLE p2d PARTITION OF p2 DEFAULT;
+CREATE TABLE loose (id bigint NOT NULL, k date NOT NULL, v e DEFAULT 'x', c comp, r fr, dd d1, CONSTRAINT p_id_check CHECK (id > 0));
+ALTER TABLE p ATTACH PARTITION loose FOR VALUES FROM ('2026-01-01') TO (MAXVALUE);
+CREATE INDEX ON p (v, k DESC NULLS LAST) INCLUDE (id);
+CREATE TRIGGER pt AFTER INSERT OR UPDATE OF v ON p FOR EACH ROW WHEN (NEW.v IS NOT NULL) EXECUTE FUNCTION tf('a''b');
+CREATE TABLE q (
+    id serial PRIMARY KEY, pid bigint, pk date, t timestamptz DEFAULT CURRENT_TIMESTAMP, u text DEFAULT CURRENT_USER, da date DEFAULT ('now'::text)::date,
+    i interval DEFAULT '1 day', ar text[] DEFAULT ARRAY['a','b']::text[], js jsonb DEFAULT '{"a": 1}',
+    n numeric(8,3) DEFAULT 1.5, x int DEFAULT std(1),
+    ex float8 DEFAULT EXTRACT(epoch FROM now()), b bit varying(5), ch char(4),
+    ts timestamp(3), s smallint CHECK (s = ANY (ARRAY[1,2])),
+    low text GENERATED ALWAYS AS (lower(ch || 'b')) STORED,
+    FOREIGN KEY (pid, pk) REFERENCES p (id, k) ON UPDATE CASCADE DEFERRABLE INITIALLY DEFERRED,
+    UNIQUE NULLS NOT DISTINCT (x, n),
+    EXCLUDE USING gist (tsrange(ts, ts) WITH &&),
+    CONSTRAINT nv CHECK (x > 0 AND (u LIKE 'a%' OR u IS NULL) AND t BETWEEN '2000-01-01' AND '2100-01-01')
+);
+ALTER TABLE q ADD CONSTRAINT nvf CHECK (n IN (1,2)) NOT VALID;
+CREATE INDEX ON q USING brin (t) WITH (pages_per_range=16);
+CREATE INDEX ON q (lower(u) text_pattern_ops, (x + 1)) WHERE x IS NOT NULL AND u NOT IN ('a','b');
+CREATE INDEX ON q USING gin (js jsonb_path_ops);
+CREATE INDEX ON q (u COLLATE "C");
+CREATE TRIGGER qs AFTER UPDATE ON q REFERENCING NEW TABLE AS nt FOR EACH STATEMENT EXECUTE FUNCTION tf();
+CREATE CONSTRAINT TRIGGER qc AFTER INSERT ON q DEFERRABLE FOR EACH ROW EXECUTE FUNCTION tf();
+CREATE RULE ru AS ON UPDATE TO q WHERE EXISTS (SELECT 1 FROM p WHERE p.id = NEW.pid) DO ALSO NOTHING;
+ALTER TABLE q ENABLE ROW LEVEL SECURITY;
+CREATE POLICY po ON q FOR ALL USING (EXISTS (SELECT 1 FROM p z WHERE z.id = q.pid)) WITH CHECK (u = CURRENT_USER);
+CREATE TABLE base (id int PRIMARY KEY, a text);
+CREATE TABLE kid (b int) INHERITS (base);
+ALTER TABLE kid ADD PRIMARY KEY (id);
+CREATE VIEW vw AS SELECT q.id, count(*) OVER (PARTITION BY q.u) FROM q JOIN p USING (id);
+CREATE PROCEDURE pr(INOUT a int) LANGUAGE plpgsql AS 'BEGIN a := 1; END';
+CREATE AGGREGATE agg(int) (SFUNC = int4pl, STYPE = int);
