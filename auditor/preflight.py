@@ -17,6 +17,9 @@ from comparators.checklist import GROUPS
 from comparators.errors import SettingInvalid
 from comparators.findings import time_text
 from comparators.preflight import Item, ItemStatus, completed, item_json
+from samplers.catalog import select
+from samplers.connections import connect
+from samplers.drain import DrainMeasured, DrainRequest, drain_test
 from samplers.probes.base import Probe, Sides
 
 BETWEEN_SECONDS = 1.0
@@ -43,23 +46,77 @@ class Looked:
     error: str | None = None
 
 
-def preflight_command(settings: Settings, *, group: str | None, as_json: bool) -> int:
+def preflight_command(
+    settings: Settings, *, group: str | None, as_json: bool, drain_seconds: float | None = None
+) -> int:
     """Run the checklist once, print it, and give the exit code.
+
+    Args:
+        drain_seconds: hold up apply for so long first, and time how long it takes to catch up.
 
     Returns:
         0 nothing blocks, 1 something blocks, 3 something is not known and nothing blocks.
     Raises:
         SettingInvalid: there is no such group, or a secret cannot be read.
         StoreUnavailable: the records cannot be read.
+        NeedsOperator, NotReady: apply cannot be held up, or not safely; nothing was held up, or it goes on.
     """
     settings.check_secrets()
+    drained = None if drain_seconds is None else drain(settings, drain_seconds)
     looked = checklist(settings, groups_of(group))
     verdict = verdict_of(looked)
     if as_json:
-        print(json.dumps(document(settings.migration, looked, verdict, time.time())))
+        print(json.dumps(document(settings.migration, looked, verdict, time.time()) | drain_json(drained)))
     else:
+        if drained is not None:
+            print(drain_words(drained))
         print(table(settings.migration, looked, verdict, colours=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
     return CODES[verdict]
+
+
+def drain(settings: Settings, seconds: float) -> DrainMeasured:
+    """Hold up apply of the subscription that brings our marker table, and time its drain.
+
+    Raises:
+        NeedsOperator, NotReady: as `drain_test` says.
+    """
+    request = DrainRequest(
+        settings.source.conninfo(), settings.target.conninfo(), _carrier(settings), settings.names.schema, seconds,
+        settings.wal_budget_bytes,
+    )  # fmt: skip
+    return drain_test(request, lambda: print(f"apply is held up for {seconds:g} s", file=sys.stderr, flush=True))
+
+
+def _carrier(settings: Settings) -> str:
+    """Name the subscription that brings our marker table; the first one where none does, to be told what is missing."""
+    names, schema = settings.replication.subscriptions, settings.names.schema
+    with connect(settings.target.conninfo(), application_name=f"auditor preflight {settings.migration}") as target:
+        carrying = (
+            name for name in names if select(target, "drain_subscription", {"subscription": name, "schema": schema})
+        )
+        return next(carrying, names[0])
+
+
+def drain_words(drained: DrainMeasured) -> str:
+    """Say what the pause showed."""
+    rate = drained.bytes_per_second
+    said = "too little was written to say how fast" if rate is None else f"{rate / 2**20:.2f} MiB/s"
+    backlog = f"{drained.backlog_bytes / 2**20:.2f} MiB after {drained.paused_seconds:.1f} s"
+    return f"drain test: {backlog}, drained in {drained.drain_seconds:.2f} s: {said}"
+
+
+def drain_json(drained: DrainMeasured | None) -> dict[str, Any]:
+    """Give what the pause showed, where there was one."""
+    if drained is None:
+        return {}
+    return {
+        "drain": {
+            "paused_seconds": drained.paused_seconds,
+            "backlog_bytes": drained.backlog_bytes,
+            "drain_seconds": drained.drain_seconds,
+            "bytes_per_second": drained.bytes_per_second,
+        }
+    }
 
 
 def groups_of(group: str | None) -> tuple[str, ...]:

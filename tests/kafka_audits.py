@@ -15,7 +15,7 @@ from tests.audits import ROOT, Audit
 from tests.helpers import Pair
 
 SAMPLERS = tuple(("sampler", "--side", side) for side in ("source", "target"))
-PROCESSES = (*SAMPLERS, ("core",), ("sweeper",), ("gate", "serve"))
+PROCESSES = (*SAMPLERS, ("core",), ("sweeper",), ("prober",), ("gate", "serve"))
 STOP_SECONDS = 20
 
 

@@ -12,7 +12,9 @@ from comparators.errors import SettingInvalid
 Inject = Callable[[Stage, str], Harm]
 EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 PERSON = 4
-OUTAGE_LIMITS: Mapping[str, float] = {"in-window-share": 0.0, "lag-ms": 60_000.0, "watermark-age": 3.0}
+OUTAGE_LIMITS: Mapping[str, float] = {
+    "in-window-share": 0.0, "lag-ms": 60_000.0, "marker-ms": 60_000.0, "watermark-age": 3.0,
+}  # fmt: skip
 """An outage marks the statistics of the last minute, which a short demo cannot wait for; the audit's own progress is
 what must stop and come back, so its limit is tighter."""
 

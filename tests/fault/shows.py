@@ -22,7 +22,7 @@ class Stand:
         self.world, self.watch = world, watch
         self._before: list[Mapping[str, Any]] = []
 
-    def wait_verdict(self, verdict: str, seconds: float = 90) -> None:
+    def wait_verdict(self, verdict: str, seconds: float = 150) -> None:
         """Wait until the gate says it; the message of a failure has the gate's reasons."""
         wait_for(lambda: Said(self.watch, verdict), seconds, f"the verdict {verdict}")
 
@@ -52,7 +52,7 @@ class Stand:
         found = tuple(self.found(injected.fault.detector))
         return judge(injected, replace(picture, findings=found), self.watch.turns)
 
-    def expect(self, injected: Injected, seconds: float = 60) -> Judged:
+    def expect(self, injected: Injected, seconds: float = 150) -> Judged:
         """Wait until the fault was found as it promises; the message of a failure has what was said and found."""
         told = wait_for(lambda: Told(self, injected), seconds, injected.fault.name)
         return told.judged

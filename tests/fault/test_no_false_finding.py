@@ -16,9 +16,13 @@ from tests.fault.shows import Stand, stand
 LOAD_SECONDS = float(os.environ.get("AUDITOR_TEST_LOAD_SECONDS", "45"))
 """Minutes of it are a matter of the environment; the promise is the same."""
 KILL_EVERY_SECONDS = (3.0, 8.0)
-NAMES = ("sampler-source", "sampler-target", "core", "gate", "sweeper")
+NAMES = ("sampler-source", "sampler-target", "core", "gate", "sweeper", "prober")
 SWEEP = {"pause_seconds": 0, "every_seconds": 5}
 """The row audit reads what the load is writing as often as it can."""
+UNREAD = {
+    "condition": "preflight-slots", "item": "slots-consumers", "owner": "this test", "until": "2100-01-01",
+    "reason": "the witness is peeked at, and read by nobody",
+}  # fmt: skip
 COUNT = """
     WITH seen AS (
         SELECT xid, chr(get_byte(data, 0)) AS kind, substring(data FROM 2 FOR 4) AS relid
@@ -34,7 +38,9 @@ pytestmark = pytest.mark.timeout(300 + 3 * LOAD_SECONDS)
 
 @pytest.mark.parametrize("kill", [False, True], ids=["undisturbed", "killed at random"])
 def test_load_is_counted_exactly_and_accuses_nobody(kill: bool):
-    with stand(Plan(config={"gate": {"limits": OUTAGE_LIMITS}, "sweep": SWEEP}), load=False) as opened:
+    gate = {"limits": OUTAGE_LIMITS, "overrides": [UNREAD]}
+    probes = {"known_slots": {"witness": {"owner": "this test"}}}
+    with stand(Plan(config={"gate": gate, "sweep": SWEEP, "probes": probes}), load=False) as opened:
         with session(opened.world.stage.source) as source:
             one(source, "SELECT pg_create_logical_replication_slot('witness', 'pgoutput')")
         opened.world.workload.start()

@@ -11,7 +11,7 @@ from tests.helpers import Pair, wait_for
 from tests.kafka_audits import KafkaAudit
 from tests.traffic import Traffic, assert_all_counted, patients
 
-NAMES = ("sampler-source", "sampler-target", "core", "sweeper", "gate")
+NAMES = ("sampler-source", "sampler-target", "core", "sweeper", "prober", "gate")
 pytestmark = pytest.mark.timeout(300)
 
 

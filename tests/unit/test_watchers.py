@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from auditor import watchers
-from auditor.settings import KafkaSettings, ReplicationSettings, Settings, Side, SideSettings, SweepSettings
+from auditor.settings import (
+    KafkaSettings,
+    ProbeSettings,
+    ReplicationSettings,
+    Settings,
+    Side,
+    SideSettings,
+    SweepSettings,
+)
 from auditor.supervisor import specs_of
 from auditor.watchers import BudgetWatch, ReadyWatch, RecordsWriter
 from comparators.errors import SideUnavailable, StoreUnavailable
@@ -103,7 +111,7 @@ def test_a_gate_that_does_not_answer_is_not_ready():
     assert not ready.reached
 
 
-def test_memory_needs_three_processes_and_kafka_five_and_one_less_without_sweeps(settings, tmp_path):
+def test_memory_needs_four_processes_and_kafka_six_and_one_less_without_sweeps_or_probes(settings, tmp_path):
     def commands(**changes):
         changed = Settings(
             settings.migration, settings.source, settings.target, settings.replication, tmp_path, **changes
@@ -111,9 +119,11 @@ def test_memory_needs_three_processes_and_kafka_five_and_one_less_without_sweeps
         return {spec.name: spec.command[3:] for spec in specs_of(changed, Path("/a.yaml"), ["--debug"])}
 
     end = ("-c", "/a.yaml", "--debug")
-    both = {"sweeper": ("sweeper", *end), "gate": ("gate", "serve", *end)}
-    assert commands() == {"worker": ("worker", *end)} | both
-    assert commands(sweep=SweepSettings(enabled=False)) == {"worker": ("worker", *end), "gate": both["gate"]}
+    worker, gate = {"worker": ("worker", *end)}, {"gate": ("gate", "serve", *end)}
+    sweeper, prober = {"sweeper": ("sweeper", *end)}, {"prober": ("prober", *end)}
+    assert commands() == worker | sweeper | prober | gate
+    assert commands(sweep=SweepSettings(enabled=False)) == worker | prober | gate
+    assert commands(probes=ProbeSettings(enabled=False)) == worker | sweeper | gate
     assert (
         commands(transport=KafkaSettings(("a:1",)))
         == {
@@ -121,5 +131,7 @@ def test_memory_needs_three_processes_and_kafka_five_and_one_less_without_sweeps
             "sampler-target": ("sampler", "--side", "target", *end),
             "core": ("core", *end),
         }
-        | both
+        | sweeper
+        | prober
+        | gate
     )
