@@ -6,7 +6,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from auditor.probing import STORED, asked_of, new_probes, open_sides, said_of
 from auditor.settings import Settings
 from auditor.status import read_records
 from comparators.checklist import GROUPS
-from comparators.errors import SettingInvalid
+from comparators.errors import Retryable, SettingInvalid
 from comparators.findings import time_text
 from comparators.preflight import Item, ItemStatus, completed, item_json
 from samplers.catalog import select
@@ -24,6 +24,8 @@ from samplers.probes.base import Probe, Sides
 
 BETWEEN_SECONDS = 1.0
 """Between two looks of a probe that needs several."""
+ATTEMPTS = 2
+"""At a look: a server that is busy or was just restarted is asked once more."""
 CODES = {"ok": 0, "blocked": 1, "unknown": 3}
 COLOURS = {
     ItemStatus.OK: "32",
@@ -142,42 +144,53 @@ def checklist(
     generation = int(held["generation"]) if held else 0
     probes = new_probes(groups, asked_of(settings), records.get(STORED), generation)
     found: dict[str, Looked] = {}
-    for number in range(max(probe.looks for probe in probes)):
-        if number:
-            pause(BETWEEN_SECONDS)
-        _round(settings, held, [probe for probe in probes if probe.looks > number], found)
+    sessions = _Sessions(settings, held)
+    with closing(sessions):
+        for number in range(max(probe.looks for probe in probes)):
+            if number:
+                pause(BETWEEN_SECONDS)
+            found |= {probe.group: _looked(probe, sessions) for probe in probes if probe.looks > number}
     return [found[group] for group in groups]
 
 
-def _round(
-    settings: Settings, baseline: Mapping[str, Any] | None, probes: Sequence[Probe], found: dict[str, Looked]
-) -> None:
-    sides: Sides | None = None
-    try:
-        for probe in probes:
-            try:
-                sides = sides or open_sides(settings, baseline)
-                found[probe.group] = Looked(probe.group, probe.look(sides, time.time()).items)
-            except SettingInvalid:
-                raise
-            except Exception as error:
-                found[probe.group] = failed(probe.group, said_of(error))
-                _close(sides)  # the session may be in any state
-                sides = None
-    finally:
-        _close(sides)
+class _Sessions:
+    """A session on each side, opened when one is needed, and anew after trouble."""
+
+    def __init__(self, settings: Settings, baseline: Mapping[str, Any] | None) -> None:
+        self._settings, self._baseline = settings, baseline
+        self._sides: Sides | None = None
+
+    def opened(self) -> Sides:
+        self._sides = self._sides or open_sides(self._settings, self._baseline)
+        return self._sides
+
+    def close(self) -> None:
+        sides, self._sides = self._sides, None
+        for session in (sides.source, sides.target) if sides else ():
+            with suppress(Exception):
+                session.close()
+
+
+def _looked(probe: Probe, sessions: _Sessions) -> Looked:
+    """Look once, and once more where that may help."""
+    said = ""
+    for _ in range(ATTEMPTS):
+        try:
+            return Looked(probe.group, probe.look(sessions.opened(), time.time()).items)
+        except SettingInvalid:
+            raise
+        except Exception as error:
+            said = said_of(error)
+            sessions.close()
+            if not isinstance(error, Retryable):
+                break
+    return failed(probe.group, said)
 
 
 def failed(group: str, said: str) -> Looked:
     """Give a group of which nothing is known."""
     items = completed((), GROUPS[group].checks)
     return Looked(group, items, said)
-
-
-def _close(sides: Sides | None) -> None:
-    for session in (sides.source, sides.target) if sides else ():
-        with suppress(Exception):
-            session.close()
 
 
 def verdict_of(looked: Sequence[Looked]) -> str:
