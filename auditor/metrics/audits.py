@@ -153,6 +153,11 @@ METRICS = (
         ("process",),
     ),
     Declared(
+        "auditor_evidence_export_timestamp_seconds",
+        "When a bundle of evidence was last stored elsewhere.",
+        lambda scrape: one(inner(scrape.records.get("process/archiver"), "last_export")),
+    ),
+    Declared(
         "auditor_process_troubled",
         "1 while the process says that it cannot do its work, else 0.",
         _troubled,

@@ -61,8 +61,9 @@ class Exporter(Collector):
 
 def switched_off(settings: Settings) -> frozenset[str]:
     """Name the processes that the configuration does not want: what they once recorded is no news."""
-    return frozenset(
-        name
-        for name, wanted in (("sweeper", settings.sweep.enabled), ("prober", settings.probes.enabled))
-        if not wanted
-    )
+    wanted = {
+        "sweeper": settings.sweep.enabled,
+        "prober": settings.probes.enabled,
+        "archiver": settings.evidence.export is not None,
+    }
+    return frozenset(name for name, yes in wanted.items() if not yes)

@@ -20,6 +20,8 @@ CHECKS = (
 )
 
 MEBIBYTE = 1 << 20
+SHOWN = 50
+"""So many slots have a figure of their own, those that hold most."""
 LOST = ("lost", "unreserved")
 """Values of `wal_status` at which WAL that the slot needs is gone or goes at the next checkpoint."""
 
@@ -248,8 +250,13 @@ def figures(sides: Sides) -> dict[str, float | None]:
         "foreign_retained_bytes": _most(source, (Belongs.DECLARED, Belongs.ELSEWHERE, Belongs.NOBODY)),
         "subscription_retained_bytes": _most(source, (Belongs.SUBSCRIPTION, Belongs.TABLE_COPY)),
         "own_retained_bytes": _most(source, (Belongs.AUDITOR,)),
+        **{f"retained_bytes/{slot.name}": slot.retained_bytes for slot in sorted(source.slots, key=_held)[:SHOWN]},
         "target_retained_bytes": max((slot.retained_bytes or 0 for slot in sides["target"].slots), default=0),
     }
+
+
+def _held(slot: Slot) -> int:
+    return -(slot.retained_bytes or 0)
 
 
 def _most(side: SideSlots, whose: Iterable[Belongs]) -> int:

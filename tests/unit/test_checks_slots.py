@@ -150,6 +150,9 @@ def test_the_figures_tell_foreign_slots_from_the_migration_s() -> None:
         replace(PHYSICAL, retained_bytes=None),
     )  # fmt: skip
     numbers = figures({"source": seen, "target": QUIET})
+    assert {slot.name: slot.retained_bytes for slot in seen.slots} == {
+        name.removeprefix("retained_bytes/"): held for name, held in numbers.items() if "/" in name
+    }
     assert (5, 5) == (numbers["slots"], numbers["slots_free"])
     assert (3, 1, 0) == tuple(numbers[f"{whose}_retained_bytes"] for whose in ("foreign", "own", "subscription"))
 

@@ -64,6 +64,7 @@ def planted() -> dict[str, dict[str, Any]]:
     slots = {"slots": 2, "retained_bytes/app_sub": 4096, "retained_bytes/debezium": 8192}
     return good_records() | {
         f"suspect/{FINDING}": finding,
+        "process/archiver": {"heartbeat": NOW - 1, "error": "denied: secret-key", "last_export": NOW - 60},
         "sweeper": {**good_records()["sweeper"], "share": 0.5},
         "alert/0123456789abcdef": {"name": "secret-key", "severity": "page", "since": NOW - 9, "at": NOW - 1},
         **probe("slots", slots, told),
