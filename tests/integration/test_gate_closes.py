@@ -135,8 +135,9 @@ def test_a_missing_extension(pair: Pair, audit: Audit) -> None:
 
 def test_a_collation_of_another_version(pair: Pair, audit: Audit) -> None:
     was = pair.target.value(f"SELECT datcollversion FROM pg_database WHERE datname = '{pair.name}'")
-    spoilt = f"UPDATE pg_database SET datcollversion = '{{}}' WHERE datname = '{pair.name}'"
-    with opening(audit), changed(pair.target.execute, spoilt.format("2.17"), spoilt.format(was)):
+    spoilt = f"UPDATE pg_database SET datcollversion = {{}} WHERE datname = '{pair.name}'"
+    other, back = spoilt.format("'2.17'"), spoilt.format(f"'{was}'" if was else "NULL")
+    with opening(audit), changed(pair.target.execute, other, back):
         wait_closed(audit, "preflight-identity", "collation-versions")
 
 
