@@ -22,7 +22,7 @@ SELECT s.pid, coalesce(s.usename::text, '') AS role, coalesce(r.rolsuper, false)
        extract(epoch FROM clock_timestamp() - s.xact_start)::float8 AS transaction_seconds,
        extract(epoch FROM clock_timestamp() - s.state_change)::float8 AS state_seconds,
        coalesce(s.statement ~* '^(INSERT|UPDATE|DELETE|MERGE|TRUNCATE)\M'
-           OR s.statement ~* '^COPY\M[^(]*(\([^)]*\))?\s*FROM\M'
+           OR s.statement ~* '^COPY\s+[^(\s]+\s*(\([^)]*\))?\s*FROM\M'
            OR s.statement ~* '^WITH\M.*\m(INSERT\s+INTO|UPDATE\s.*\sSET|DELETE\s+FROM|MERGE\s+INTO)\M', false) AS writes,
        coalesce(s.state = 'active' AND (
            s.statement ~* '^(ALTER|DROP|REINDEX|CLUSTER|REFRESH|VACUUM\s+FULL|VACUUM\s*\([^)]*FULL)\M'

@@ -64,9 +64,39 @@ def test_a_declared_writer_is_fine_and_without_a_list_everybody_is_named_as_a_wa
         assert (ItemStatus.WARN, 1) == (item.status, item.count)
 
 
-def test_readers_are_no_writers(moved: Pair, app: str) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO t VALUES (500, 1)",
+        "/* app:1 */ -- go\n update t SET n = 2 WHERE id = 1",
+        "DELETE FROM t WHERE id = 2",
+        "MERGE INTO t USING (VALUES (3)) AS v (id) ON t.id = v.id WHEN MATCHED THEN UPDATE SET n = 5",
+        "WITH w AS (INSERT INTO t VALUES (501, 1) RETURNING id) SELECT id FROM w",
+        "TRUNCATE t",
+        "COPY t (id, n) FROM STDIN",
+    ],
+)
+def test_a_writer_is_seen_after_its_statement_has_ended(moved: Pair, app: str, statement: str) -> None:
     with psycopg.connect(as_role(moved.source, app), autocommit=True) as connection:
-        connection.execute("SELECT 'UPDATE t SET n = 1' FROM t")
+        with connection.cursor() as cursor:
+            if statement.startswith("COPY"):
+                with cursor.copy(statement.encode()) as copy:
+                    copy.write_row((600, 1))
+            else:
+                cursor.execute(statement.encode())
+        item = items(look(Writers(asked(moved, known_writers=("batch",))), moved))["writers-known"]
+    assert (ItemStatus.BLOCKS_CORRECTNESS, 1) == (item.status, item.count)
+
+
+@pytest.mark.parametrize("statement", ["SELECT 'UPDATE t SET n = 1' FROM t", "COPY (SELECT abs(n) FROM t) TO STDOUT"])
+def test_readers_are_no_writers(moved: Pair, app: str, statement: str) -> None:
+    with psycopg.connect(as_role(moved.source, app), autocommit=True) as connection:
+        with connection.cursor() as cursor:
+            if statement.startswith("COPY"):
+                with cursor.copy(statement.encode()) as copy:
+                    assert b"".join(copy)
+            else:
+                cursor.execute(statement.encode())
         reading = look(Writers(asked(moved, known_writers=("batch",))), moved)
     assert ([], 0) == (blocking(reading), reading.figures["writers"])
 
