@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import signal
 import ssl
 import subprocess
@@ -63,8 +64,10 @@ class GateServer:
     def __enter__(self) -> Self:
         self._feeder.start()
         with self.log.open("wb") as log:
+            watched, self._lifeline = os.pipe()  # it ends with us, however we end
             command = [sys.executable, "-m", "auditor", "gate", "serve", "-c", str(self.file), "--log-format", "json"]
-            self.process = subprocess.Popen(command, stderr=log)
+            self.process = subprocess.Popen([*command, "--lifeline", str(watched)], stderr=log, pass_fds=[watched])
+            os.close(watched)
         try:
             wait_for(self._answers, 60, "the gate to answer")
         except BaseException:
@@ -83,6 +86,7 @@ class GateServer:
         finally:
             self.process.kill()
             self.process.wait()
+            os.close(self._lifeline)
 
     def say(self, verdict: str, ask: Mapping[str, Any] | None = None) -> None:
         """Bring the gate to a verdict.
