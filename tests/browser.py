@@ -1,7 +1,6 @@
 """A headless Chromium for the console's tests and pictures; it speaks to nobody but the gate under test."""
 
 import base64
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,8 +32,11 @@ class Browser:
         wait_for(lambda: self.driver.current_url == "about:blank", 20, "the empty page")
 
     def look(self, scheme: str = "light", width: int = 1440, height: int = 1000) -> None:
-        """Choose the colour scheme and the size of the window."""
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        """Choose the colour scheme and the size of the window; nothing moves that need not."""
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -45,10 +47,13 @@ class Browser:
 
     def text(self, selector: str) -> str:
         """Give the text that is visible under a selector; empty where nothing is."""
-        # Not by the driver's own scripts: those need timers, and a page without JavaScript has none.
-        expression = f"document.querySelector({json.dumps(selector)})?.innerText"
-        asked = {"expression": expression, "returnByValue": True}
-        return self.driver.execute_cdp_cmd("Runtime.evaluate", asked)["result"].get("value") or ""
+        found = self.run("const one = document.querySelector(arguments[0]); return one && one.innerText", selector)
+        return found or ""
+
+    def title(self) -> str:
+        """Give what the tab is called, without asking the page: one without JavaScript does not answer."""
+        targets = self.driver.execute_cdp_cmd("Target.getTargets", {})["targetInfos"]
+        return next((str(target["title"]) for target in targets if target["type"] == "page"), "")
 
     def violations(self) -> list[dict[str, Any]]:
         """Let axe look for what keeps people out."""
