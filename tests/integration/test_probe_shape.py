@@ -217,6 +217,17 @@ def test_a_target_may_divide_a_table_published_by_its_root_otherwise(pair: Pair)
     assert ("public.t",) == items["partitions-alike"].subjects
 
 
+def test_an_extension_may_live_in_another_schema_on_the_target(pair: Pair) -> None:
+    for side, schema in ((pair.source, "public"), (pair.target, '"more types"')):
+        side.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}; CREATE EXTENSION vector SCHEMA {schema}")
+        side.execute(f"CREATE TABLE t (id int PRIMARY KEY, v {schema}.vector(3), w {schema}.vector[])")
+    pair.replicate()
+
+    assert {} == blocking(items_of(Shape, pair))
+    pair.target.execute('ALTER TABLE t ALTER v TYPE "more types".vector(4)')
+    assert {"columns-types": ("public.t.v (vector(3), on the target vector(4))",)} == blocking(items_of(Shape, pair))
+
+
 def test_what_is_ours_is_neither_compared_nor_missed(shop: Pair) -> None:
     shop.source.execute("CREATE SCHEMA auditor_t; CREATE TABLE auditor_t.canary (id int)")
 
