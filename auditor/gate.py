@@ -5,6 +5,7 @@ our slots to their WAL budget, as the supervisor does: whichever of the two is a
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -191,7 +192,8 @@ class Gate:
         """
         answer = self._recorder.request(verdict, cutover)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(answer), CONSUME_SECONDS)
+            async with asyncio.timeout(CONSUME_SECONDS):
+                return await asyncio.wrap_future(answer)
         except TimeoutError:
             raise log_away(f"no answer within {CONSUME_SECONDS:g} s; ask again for the same cutover") from None
 
@@ -281,10 +283,10 @@ class Gate:
             if failure := self._keeper.failure or self._recorder.failure:
                 raise failure
             self._news.clear()
-            try:
-                await asyncio.wait_for(self._news.wait(), EVALUATE_SECONDS)
-            except TimeoutError:
-                continue
+            # not wait_for: Python 3.11's swallows a cancellation that comes with the news, and SIGTERM would be lost
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EVALUATE_SECONDS):
+                    await self._news.wait()
 
     def stop(self) -> None:
         self._recorder.stop()

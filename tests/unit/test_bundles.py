@@ -1,7 +1,10 @@
 """Evidence bundles: nothing secret goes in, and no byte of one changes unnoticed."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -195,6 +198,21 @@ def test_a_bundle_without_a_manifest_is_half_written(copy: Path) -> None:
 def test_a_place_without_bundles_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert 3 == verify_command(str(tmp_path / "nothing"), ExportSettings(), False)
     assert "no bundle" in capsys.readouterr().out
+
+
+def test_the_check_in_the_documentation_works_without_the_tool(copy: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/evidence.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-I", "-c", program], cwd=copy, capture_output=True, text=True, check=False
+        )
+
+    assert "whole" in run().stdout
+    data = (copy / VERDICTS).read_bytes().replace(b"PASS", b"PASs", 1)
+    (copy / VERDICTS).write_bytes(data)
+    assert "verdicts.jsonl was changed" in run().stderr
 
 
 # A row of bundles.

@@ -14,8 +14,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from auditor import api
 from auditor.board import BoardKeeper
+from auditor.consumption import ConsumptionRefused
 from auditor.gate import Gate, limits_of, listen
 from auditor.settings import GateSettings
+from auditor.verdicts import broken, evaluation_id
 from comparators.errors import SettingInvalid, StoreUnavailable
 from tests.helpers import wait_for, wait_for_async
 from tests.helpers_records import FINDING, MemoryRecords, good_records, settings_of, suspect
@@ -71,8 +73,13 @@ def records() -> MemoryRecords:
 
 
 @pytest.fixture
-async def gate(records: MemoryRecords, clock: Clock) -> AsyncIterator[Gate]:
-    gate = Gate(settings_of(), lambda: records, clock, MemoryVerdictLog().open)
+def verdicts() -> MemoryVerdictLog:
+    return MemoryVerdictLog()
+
+
+@pytest.fixture
+async def gate(records: MemoryRecords, clock: Clock, verdicts: MemoryVerdictLog) -> AsyncIterator[Gate]:
+    gate = Gate(settings_of(), lambda: records, clock, verdicts.open)
     running = asyncio.ensure_future(gate.run())
     yield gate
     running.cancel()
@@ -322,3 +329,54 @@ async def test_an_address_in_use_is_named(gate: Gate) -> None:
     finally:
         await first.cleanup()
         await second.cleanup()
+
+
+async def test_a_pass_is_consumed_once_and_the_verdict_says_by_whom(
+    gate: Gate, records: MemoryRecords, clock: Clock, verdicts: MemoryVerdictLog
+) -> None:
+    with Feeder(records, clock):
+        early = gate.current().id
+        await until(gate, "PASS")
+        with pytest.raises(ConsumptionRefused, match="only a PASS"):
+            await gate.consume(early, "friday")
+        name = gate.current().id
+        receipt = await gate.consume(name, "friday")
+        assert receipt == await gate.consume(name, "friday")
+        await wait_for_async(lambda: gate.current().document["consumed_by"] == "friday", 5, "the news")
+        assert evaluation_id(gate.current().document) == gate.current().id
+        with pytest.raises(ConsumptionRefused, match="already consumed by friday"):
+            await gate.consume(gate.current().id, "saturday")
+        assert [name] == [entry.id for entry in verdicts.entries("consumed")]
+        assert name in [entry.id for entry in verdicts.entries("verdict")]
+        assert [] == broken(verdicts.lines())
+
+
+async def test_a_verdict_is_not_consumed_once_the_gate_has_closed(
+    gate: Gate, records: MemoryRecords, clock: Clock, verdicts: MemoryVerdictLog
+) -> None:
+    with Feeder(records, clock):
+        await until(gate, "PASS")
+        name = gate.current().id
+        records.put({f"suspect/{FINDING}": suspect(now=clock(), state="confirmed")})
+        await until(gate, "FAIL")
+        with pytest.raises(ConsumptionRefused, match="the gate has closed since: FAIL"):
+            await gate.consume(name, "friday")
+        assert [] == verdicts.entries("consumed")
+
+
+async def test_without_the_log_it_answers_says_so_and_gives_no_receipt(
+    gate: Gate, records: MemoryRecords, clock: Clock, verdicts: MemoryVerdictLog
+) -> None:
+    with Feeder(records, clock):
+        await until(gate, "PASS")
+        verdicts.away = True
+        with pytest.raises(ConsumptionRefused) as refused:
+            await gate.consume(gate.current().id, "friday")
+        assert 503 == refused.value.status
+        await wait_for_async(
+            lambda: records.values.get("process/gate", {}).get("error") == "the disk is gone", 5, "the process error"
+        )
+        assert "PASS" == gate.current().verdict.status
+        verdicts.away = False
+        await wait_for_async(lambda: records.values["process/gate"]["error"] is None, 10, "the good news")
+        assert await gate.consume(gate.current().id, "friday")
