@@ -81,6 +81,18 @@ def test_the_monitoring_names_these_services():
     assert [closed] == [hook["url"] for hook in gate["webhook_configs"]]
 
 
+def test_the_smoke_script_asks_for_what_is_there_and_says_that_nobody_runs_it_here():
+    script = (ROOT / "scripts/smoke-compose").read_text()
+    subprocess.run(["bash", "-n", str(ROOT / "scripts/smoke-compose")], check=True)
+    assert "NOT run by CI" in script
+    published = {port.split(":")[1] for service in SERVICES.values() for port in service.get("ports", [])}
+    assert set(re.findall(r"127\.0\.0\.1:(\d+)", script)) <= published
+    asked = set(re.findall(r"/api/dashboards/uid/([\w-]+)", script))
+    assert {json.loads(file.read_text())["uid"] for file in ROOT.glob("deploy/grafana/dashboards/*.json")} == asked
+    for name in re.search(r"--wait-timeout 300 (.*)", script)[1].split():
+        assert "healthcheck" in SERVICES[name], name
+
+
 def test_nothing_is_published_beyond_the_host_and_no_password_is_written_down():
     for name, service in SERVICES.items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name

@@ -239,3 +239,12 @@ def test_progress_lines_come_at_each_turn_and_not_at_each_look(capsys):
     printed = capsys.readouterr().err.splitlines()
     assert len(printed) == 2
     assert "FAIL" in printed[1]
+
+
+def test_alerts_are_told_where_somebody_watched():
+    unwatched, watched = ending(picture("PASS")), replace(ending(picture("PASS")), alerts=["AuditorDivergence"])
+    assert document(unwatched)["alerts"] is None
+    assert "alerts" not in words(unwatched)
+    assert ["AuditorDivergence"] == document(watched)["alerts"]
+    assert "alerts            AuditorDivergence" in words(watched).splitlines()
+    assert "alerts            none" in words(replace(watched, alerts=[])).splitlines()
