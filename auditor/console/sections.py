@@ -100,7 +100,8 @@ def _proof(seen: CoverageSeen) -> tuple[bool, bool, float]:
 
 def _covered(table: str, seen: CoverageSeen, now: float) -> tuple[Cell, ...]:
     tone = Tone.BAD if seen.different else Tone.GOOD if seen.state in BUSY and seen.sweep else Tone.UNKNOWN
-    state = Cell(seen.state or NOT_KNOWN, tone, seen.reason or "")
+    word = (seen.state or NOT_KNOWN) + (", rows differ" if seen.different else "")
+    state = Cell(word, tone, seen.reason or "")
     return cells(table, state, *(figure(getattr(seen, name)) for name in COUNTS), age(seen.at, now))
 
 

@@ -4,8 +4,10 @@ import asyncio
 import html
 import re
 import time
+import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from auditor.console import register, sections
 from auditor.console.chart import chart_of
-from auditor.console.page import Renderer, page_of
+from auditor.console.page import HERE, Renderer, page_of
 from auditor.console.pulse import CHANGES, KEEP_SECONDS, Point, Pulse, point_of
 from auditor.console.routes import CONSOLE
 from auditor.console.tables import LISTED, Tone
@@ -192,7 +194,7 @@ def test_coverage_lists_the_worst_first_with_sums() -> None:
     snapshot = snapshot_of(records)
     table = sections.coverage(snapshot.evidence, snapshot.verdict.coverage, NOW)
     assert [row[0].text for row in table.rows][:2] == ["public.orders", "public.events"]
-    assert table.rows[1][1].text == "not swept yet"
+    assert [row[1].text for row in table.rows][:2] == ["swept, rows differ", "not swept yet"]
     assert table.summary == "7 of 8 tables swept"
     assert table.total[0][2].text == f"{sum(records[key]['rows'] for key in records if key.startswith('coverage/')):,}"
 
@@ -473,6 +475,14 @@ async def test_answers_forbid_frames_scripts_of_others_and_caching() -> None:
             assert answer.headers["Cache-Control"] in ("no-store", "no-cache")
         for path in ("/console/routes.py", "/console/..%2froutes.py", "/console/templates/page.html"):
             assert (await client.get(path)).status == 404
+
+
+def test_all_parts_of_the_page_are_installed() -> None:
+    project = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["*"]
+    parts = [file.name for folder in ("templates", "static") for file in (HERE / folder).iterdir()]
+    assert parts
+    assert [name for name in parts if not any(fnmatch(name, pattern) for pattern in patterns)] == []
 
 
 async def test_an_answer_says_for_how_long_its_verdict_holds() -> None:
