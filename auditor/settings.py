@@ -388,6 +388,15 @@ class Settings:
         if self.transport:
             self.transport.client_options()
 
+    def check_tokens(self) -> None:
+        """Read every token of the gate's clients once; only where the gate is served they have to be there.
+
+        Raises:
+            SettingInvalid: one cannot be read.
+        """
+        for token in self.gate.tokens:
+            token.token.resolve()
+
     def open_state_dir(self) -> Path:
         """Make the state folder, mode 700, unless it is there.
 

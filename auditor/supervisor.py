@@ -41,6 +41,7 @@ def supervise(settings: Settings, config: Path | None, run_for: float | None, op
         SettingInvalid: another one runs on the same state folder, or a secret or a file cannot be read.
     """
     settings.check_secrets()
+    settings.check_tokens()
     _check_files(settings)
     with ExitStack() as stack:
         stack.enter_context(held(settings.open_state_dir() / "run.lock", "`auditor run`"))

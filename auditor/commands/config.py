@@ -52,6 +52,7 @@ def _validate(args: argparse.Namespace) -> int:
         load_accepted(settings.accepted_differences)
         if args.secrets:
             settings.check_secrets()
+            settings.check_tokens()
     if args.json:
         listed = [{"path": one.path, "text": one.text, "hint": one.hint} for one in found]
         print(json.dumps({"file": str(file), "valid": not found, "problems": listed}))

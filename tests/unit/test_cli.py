@@ -218,6 +218,14 @@ def test_validate_looks_at_secrets_when_asked(config, capsys):
     assert "NOT_SET_ANYWHERE" in capsys.readouterr().err
 
 
+def test_a_missing_token_of_the_gate_is_named_when_secrets_are_checked(config, capsys):
+    tokens = "gate: {tokens: [{name: argo, token: 'env:NOT_SET_ANYWHERE', scopes: [read]}]}"
+    config.write_text(f"{config.read_text()}\n{tokens}\n")
+    assert main(["config", "validate"]) == 0
+    assert main(["config", "validate", "--secrets"]) == 2
+    assert "gate.tokens: argo" in capsys.readouterr().err
+
+
 def test_gate_check_hands_its_options_on(monkeypatch, config):
     seen = []
     from auditor import gate_check
