@@ -11,7 +11,7 @@ from auditor.settings import Settings
 from comparators.positions import format_lsn
 
 Records = Mapping[str, Any]
-PROCESSES = ("sampler-source", "sampler-target", "core", "sweeper", "prober", "gate")
+PROCESSES = ("sampler-source", "sampler-target", "core", "sweeper", "prober", "gate", "archiver")
 ALIVE_SECONDS = 5.0
 
 
@@ -43,7 +43,8 @@ def status_of(settings: Settings, records: Records, now: float) -> dict[str, Any
         now: unix seconds.
     """
     verdict = _verdict(records.get("verdict"), now)
-    off = {name for name, on in (("sweeper", settings.sweep.enabled), ("prober", settings.probes.enabled)) if not on}
+    switches = {"sweeper": settings.sweep.enabled, "prober": settings.probes.enabled}
+    off = {name for name, on in (switches | {"archiver": settings.evidence.export is not None}).items() if not on}
     processes = [_process(name, records, now) for name in PROCESSES if name not in off]
     return {
         "migration": settings.migration,

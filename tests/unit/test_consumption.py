@@ -145,9 +145,7 @@ def test_a_pass_that_is_one_no_more_is_not_consumed(start: Starter, log: MemoryV
     assert [] == log.entries("consumed")
 
 
-def test_without_the_log_there_is_no_receipt_and_everything_else_goes_on(
-    start: Starter, log: MemoryVerdictLog
-) -> None:
+def test_without_the_log_there_is_no_receipt_and_everything_else_goes_on(start: Starter, log: MemoryVerdictLog) -> None:
     recorder = start()
     name = note(recorder, evaluation())
     wait_for(lambda: log.entries("verdict"), 5, "the first entry")

@@ -1,11 +1,12 @@
 """The status is read from the records, and never says more than they do."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from auditor.settings import ReplicationSettings, Settings, SideSettings
+from auditor.settings import EvidenceSettings, ExportSettings, ReplicationSettings, Settings, SideSettings
 from auditor.status import read_records, screen, status_of
 from comparators.findings import time_text
 from tests.helpers_records import good_records
@@ -39,7 +40,7 @@ def test_a_migration_in_good_health_is_one_screen(settings):
     assert {process["alive"] for process in status["processes"]} == {True}
     assert re.fullmatch("[0-9A-F]+/[0-9A-F]+", status["positions"]["audited_through"])
     assert status["next_steps"] == ["auditor gate check"]
-    assert len(screen(status).splitlines()) <= 16
+    assert len(screen(status).splitlines()) <= 24
 
 
 def test_a_verdict_that_is_no_longer_valid_counts_for_nothing(settings):
@@ -62,3 +63,11 @@ def test_a_dead_process_is_told_with_its_last_end(settings):
     core = next(process for process in status["processes"] if process["name"] == "core")
     assert (core["alive"], core["restarts"], core["last_exit"]) == (False, 3, "killed by SIGKILL")
     assert "silent, heard from 60.0 s ago, restarts: 3, last end: killed by SIGKILL" in screen(status)
+
+
+def test_the_archiver_is_told_where_evidence_is_exported(settings):
+    error = "no evidence was exported: denied"
+    records = good_records(NOW) | {"process/archiver": {"pid": 7, "heartbeat": NOW, "error": error}}
+    assert "archiver" not in screen(status_of(settings, records, NOW))
+    exporting = replace(settings, evidence=EvidenceSettings(export=ExportSettings("evidence")))
+    assert error in screen(status_of(exporting, records, NOW))

@@ -8,6 +8,8 @@ import pytest
 
 from auditor import watchers
 from auditor.settings import (
+    EvidenceSettings,
+    ExportSettings,
     KafkaSettings,
     ProbeSettings,
     ReplicationSettings,
@@ -124,6 +126,8 @@ def test_memory_needs_four_processes_and_kafka_six_and_one_less_without_sweeps_o
     assert commands() == worker | sweeper | prober | gate
     assert commands(sweep=SweepSettings(enabled=False)) == worker | prober | gate
     assert commands(probes=ProbeSettings(enabled=False)) == worker | sweeper | gate
+    evidence = EvidenceSettings(export=ExportSettings("evidence"))
+    assert commands(evidence=evidence) == worker | sweeper | prober | {"archiver": ("archiver", *end)} | gate
     assert (
         commands(transport=KafkaSettings(("a:1",)))
         == {
