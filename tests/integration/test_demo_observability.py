@@ -31,6 +31,9 @@ class Said:
         for line in lines:
             self.text += line
 
+    def end(self) -> None:
+        self._thread.join(30)
+
     def address(self, name: str) -> str | None:
         found = [line.split()[2] for line in self.text.splitlines() if line.startswith(f"demo: {name} ")]
         return found[0] if found else None
@@ -44,17 +47,19 @@ def alerts(prometheus: str) -> set[tuple[str, str]]:
 
 
 def test_a_fault_fires_the_alert_while_the_demo_runs(folder: Path) -> None:
-    process = begin(folder, "--observability", "--seconds", "12", "--inject", "changed-column", "--json")
-    assert process.stderr is not None
-    assert process.stdout is not None
-    said = Said(iter(process.stderr))
-    address = wait_for(lambda: said.address("Prometheus"), 120, "the address of Prometheus")
-    for name in ("console", "metrics", "Alertmanager", "runbook"):
-        assert said.address(name) is not None, said.text
-    fires = ("AuditorDivergence", "firing")
-    wait_for(lambda: fires in alerts(address), 90, "AuditorDivergence to fire")
-    out = process.stdout.read()
-    assert 1 == process.wait(120), said.text
+    options = ("--observability", "--seconds", "12", "--inject", "changed-column", "--json")
+    with begin(folder, *options) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        said = Said(iter(process.stderr))
+        address = wait_for(lambda: said.address("Prometheus"), 120, "the address of Prometheus")
+        for name in ("console", "metrics", "Alertmanager", "runbook"):
+            assert wait_for(lambda name=name: said.address(name), 30, f"the address of {name}"), said.text
+        fires = ("AuditorDivergence", "firing")
+        wait_for(lambda: fires in alerts(address), 90, "AuditorDivergence to fire")
+        out = process.stdout.read()
+        assert 1 == process.wait(120), said.text
+        said.end()
     ending = json.loads(out.splitlines()[-1])
     assert "FAIL" == ending["verdict"]
     assert "AuditorDivergence" in ending["alerts"]
