@@ -94,6 +94,24 @@ def read_lines(settings: Settings, since: float | None = None) -> tuple[list[str
         return list(log.lines(since)), log.anchor() if since is None else None
 
 
+def read_after(settings: Settings, after: Anchor) -> list[str] | None:
+    """Read what follows an entry; `None` where the log no longer has that entry as it was.
+
+    Raises:
+        StoreUnavailable: it cannot be reached now.
+    """
+    if settings.transport is None and not (settings.state_dir / "verdicts.sqlite").exists():
+        return None
+    lines: list[str] = []
+    with closing(open_verdict_log(settings)) as log:
+        for line in log.newest():
+            entry = next(good_entries(iter([line])), None)
+            if entry is not None and entry.seq <= after.seq:
+                return lines[::-1] if Anchor(entry.seq, entry.hash) == after else None
+            lines.append(line)
+        return lines[::-1] if log.anchor() == after else None
+
+
 def good_entries(lines: Iterator[str]) -> Iterator[Entry]:
     """Read what can be read."""
     for line in lines:

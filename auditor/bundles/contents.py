@@ -12,7 +12,7 @@ from auditor.fields import below
 from auditor.secret_ref import SecretRef
 from auditor.settings import Settings, SideSettings
 from auditor.status import read_records
-from auditor.verdict_log import read_lines
+from auditor.verdict_log import read_after, read_lines
 from auditor.verdicts import Anchor, Broken, Document, Entry, NotAnEntry, broken, read_entry
 from auditor.version import auditor_version
 from comparators.acceptance import lay_over
@@ -43,9 +43,8 @@ class Contents:
             SettingInvalid: the file of accepted differences cannot be read.
         """
         now = time.time()
-        lines, anchor = read_lines(settings, since)
-        rest = None if after is None else _after(lines, after, anchor)
-        lines, anchor = (lines, anchor) if rest is None else (rest, after)
+        rest = None if after is None else read_after(settings, after)
+        lines, anchor = read_lines(settings, since) if after is None or rest is None else (rest, after)
         records = read_records(settings)
         entries = load_accepted(settings.accepted_differences)
         findings, unreadable = read_findings(records, now)
@@ -89,16 +88,6 @@ def _plain(value: Any) -> Any:
     return (
         str(value) if isinstance(value, Path) or not isinstance(value, Sequence) else [_plain(item) for item in value]
     )
-
-
-def _after(lines: Sequence[str], after: Anchor, pruned: Anchor | None) -> list[str] | None:
-    """Give what follows an entry; `None` where the log is another one by now, and all of it is wanted."""
-    if pruned is not None and (pruned.seq, pruned.hash) == (after.seq, after.hash):
-        return list(lines)
-    for number, line in enumerate(lines):
-        if (entry := _entry(line)) and (entry.seq, entry.hash) == (after.seq, after.hash):
-            return list(lines[number + 1 :])
-    return None
 
 
 def _chain(lines: Sequence[str], before: Anchor) -> Document:
