@@ -15,8 +15,8 @@ from auditor.accepted_differences import load_accepted
 from auditor.commands.config import example
 from auditor.evidence_key import evidence_key
 from auditor.mapping_file import load_mapping
-from auditor.schema import SCHEMA
 from auditor.quantities import parse_seconds
+from auditor.schema import SCHEMA
 from auditor.settings import (
     EvidenceSettings,
     ExportSettings,
