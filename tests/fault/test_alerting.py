@@ -129,6 +129,7 @@ def test_a_divergence_reaches_the_person_on_call_and_its_end_too(pair: Pair, tmp
         pair.source.execute("INSERT INTO orders VALUES (2, 20)")
         harmed = time.time()
         told = wait_for(lambda: webhook.at("AuditorDivergence", "firing"), 90, "the webhook to be told")
+        assert told is not None
         keep(f"alert-{pace.name}", kind="row-different", verdict="FAIL", milliseconds=(told - harmed) * 1000)
         (alert,) = [
             alert for _, body in webhook.told for alert in body["alerts"]

@@ -4,6 +4,7 @@ import json
 import threading
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ def test_a_fault_fires_the_alert_while_the_demo_runs(folder: Path) -> None:
         assert process.stdout is not None
         said = Said(iter(process.stderr))
         address = wait_for(lambda: said.address("Prometheus"), 120, "the address of Prometheus")
+        assert address is not None
         for name in ("console", "metrics", "Alertmanager", "runbook"):
-            assert wait_for(lambda name=name: said.address(name), 30, f"the address of {name}"), said.text
+            wait_for(partial(said.address, name), 30, f"the address of {name}")
         fires = ("AuditorDivergence", "firing")
         wait_for(lambda: fires in alerts(address), 90, "AuditorDivergence to fire")
         out = process.stdout.read()

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ SETTINGS = Settings(
 )
 
 
-def probe(group: str, figures: dict[str, float | None] | None = None, *items: Item, **fields: Any) -> dict[str, Any]:
+def probe(group: str, figures: Mapping[str, float | None] | None = None, *items: Item, **fields: Any) -> dict[str, Any]:
     """Give the record of a probe's look."""
     seen = {"at": NOW - 3, "generation": 1, "error": None, "items": [item_json(item) for item in items]}
     return {f"probe/{group}": seen | {"figures": figures or {}} | fields}
