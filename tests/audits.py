@@ -112,7 +112,7 @@ class Audit:
         done = self.command("gate", "check", "--json", expect=None)
         return dict(json.loads(done.stdout)) if done.stdout.strip() else {"verdict": "UNREACHABLE", "why": done.stderr}
 
-    def wait_verdict(self, verdict: str, seconds: float = 60) -> None:
+    def wait_verdict(self, verdict: str, seconds: float = 120) -> None:
         """Wait until the gate says it; a failure shows the gate's last answer."""
         said: list[dict[str, Any]] = []
 
