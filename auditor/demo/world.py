@@ -218,6 +218,7 @@ class World:
         wait_until(lambda: not process.alive or answers(self.url), "the auditor to be ready", READY_SECONDS, 0.05)
         if not process.alive:
             raise ServerFailed(f"auditor run ended while starting\n{process.log_tail()}")
+        self._say(f"ask it yourself: {Path(sys.executable).with_name('auditor')} preflight -c {self._file}")
 
     def _be_watched(self) -> None:
         self._say("starting Prometheus and Alertmanager")
