@@ -1,10 +1,22 @@
 """`python -m auditor` and the command `auditor`."""
 
 import sys
+import traceback
 
-from auditor.cli import main
+NOT_KNOWN = 3
+"""A broken installation must not look like a difference, which is what Python's own 1 would say."""
 
-__all__ = ["main"]
+
+def main() -> int:
+    """Run the command line; give its exit code, also where it cannot even be loaded."""
+    try:
+        from auditor.cli import main as run
+    except Exception:
+        traceback.print_exc()
+        print("error: this installation of auditor is broken; hint: install it again", file=sys.stderr)
+        return NOT_KNOWN
+    return run()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from auditor.servers.installations import find_postgres, server_account
+from auditor.servers.installations import Installation, find_postgres, server_account
 from auditor.servers.ports import free_port
 from auditor.servers.processes import ServerFailed, ServerProcess, wait_until
 
@@ -40,6 +40,7 @@ class PostgresServer:
         name: str = "postgres",
         *,
         base: Path | None = None,
+        installation: Installation | None = None,
         die_with_parent: bool = True,
     ) -> None:
         """Choose programs, account and folder; nothing runs yet.
@@ -49,13 +50,14 @@ class PostgresServer:
             settings: server settings, over those that logical replication needs; `fsync` stays on unless given.
             name: for folder names and messages.
             base: the folder to make the server's folder in; a temporary one by default.
+            installation: its programs; found by the version by default.
             die_with_parent: end the server and remove its files when this process dies.
         Raises:
             NotInstalled: that version is not there.
         """
         self.major, self.name = major, name
         self.settings = {**LOGICAL, **(settings or {})}
-        self.installation = find_postgres(major)
+        self.installation = installation or find_postgres(major)
         self.port = free_port()
         self.password = secrets.token_hex(16)
         self._base, self._die_with_parent = base, die_with_parent

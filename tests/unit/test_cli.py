@@ -276,3 +276,10 @@ def test_a_log_of_a_process_holds_our_lines_and_not_the_services_of_a_library():
         root.setLevel(level)
         logging.captureWarnings(False)
     assert [line.partition(" core: ")[2] for line in out.getvalue().splitlines()] == ["[^CoreApp]: late", "begins"]
+
+
+def test_an_installation_that_cannot_be_loaded_proves_nothing_bad(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['auditor.cli'] = None; from auditor.__main__ import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert 3 == done.returncode
+    assert "error: this installation of auditor is broken; hint: " in done.stderr
