@@ -26,6 +26,7 @@ from samplers.table_sweep import SweepOptions, TableSweep, make_plan
 CANCEL_SECONDS = 2.0
 SEED_BITS = 63
 NOT_COPIED = "the initial copy is not finished"
+NOT_BROUGHT = "the mapping names it, and no publication of the migration brings it: correct the name in the mapping"
 
 
 class ServerEngine:
@@ -51,7 +52,9 @@ class ServerEngine:
         ):
             pairs = pair_tables(source, target, wanted, mapping)
         skipped = {name: Skipped(name, why) for name, (state, why) in scope.left_out.items() if state == "skipped"}
-        return Tables(skipped | pairs, waiting)
+        known = {*scope.tables, *scope.left_out, *waiting}
+        strange = {name: Skipped(name, NOT_BROUGHT) for name in mapping.tables if name not in known}
+        return Tables(strange | skipped | pairs, waiting)
 
     @contextmanager
     def opened(self, pair: TablePair, baseline: Mapping[str, Any]) -> Iterator[Opened]:

@@ -36,14 +36,6 @@ class Half:
         """Give the mapping's expression that stands in the place of a column of the source."""
         return self.rules.expression(self.side, column)
 
-    @property
-    def own_rows(self) -> str | None:
-        """Give the condition that leaves out the rows of tables that inherit from this one; `None`: none needed."""
-        if not self.facts.parent:
-            return None
-        name = exp.cast(exp.Literal.string(self.table.sql(dialect="postgres")), "regclass", dialect="postgres")
-        return exp.EQ(this=exp.column("tableoid"), expression=name).sql(dialect="postgres")
-
     def filter_problem(self, condition: str) -> str | None:
         """Say why a condition that the server wrote cannot be used as we write it, or `None`.
 
@@ -105,6 +97,17 @@ class Half:
                 hint="correct the mapping",
             ) from error
         return [column.type_code for column in cursor.description or []]
+
+
+def own_rows(half: Half, other: Half) -> str | None:
+    """Give the condition that leaves out the rows of tables that inherit from this one; `None`: none needed.
+
+    Where the other side is partitioned, its root is read with all its parts, and so is ours.
+    """
+    if not half.facts.parent or other.shape.kind == "p":
+        return None
+    name = exp.cast(exp.Literal.string(half.table.sql(dialect="postgres")), "regclass", dialect="postgres")
+    return exp.EQ(this=exp.column("tableoid"), expression=name).sql(dialect="postgres")
 
 
 def look(session: Session, names: Iterable[str]) -> dict[str, tuple[TableShape, TableFacts]]:

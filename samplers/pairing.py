@@ -8,7 +8,7 @@ from comparators.mapping import Mapping as Rules
 from comparators.positions import Side
 from comparators.tables import KeyColumn, SideTable, Skipped, TablePair
 from samplers.catalog import TableShape
-from samplers.halves import Half, look
+from samplers.halves import Half, look, own_rows
 from samplers.handshake import Agreement, shake_hands
 from samplers.paired_columns import (
     SharedColumn,
@@ -124,8 +124,8 @@ def _pair(table: _Table, agreement: Agreement) -> TablePair:
     notes += shape_notes(columns, agreement)
     return TablePair(
         name=wanted.name,
-        source=_side(source, columns, key.source, agreement, wanted.where),
-        target=_side(target, columns, key.target, agreement, None),
+        source=_side(source, columns, key.source, agreement, [wanted.where, own_rows(source, target)]),
+        target=_side(target, columns, key.target, agreement, [own_rows(target, source)]),
         mode=key.mode, sha=agreement.sha is not None, rows=source.facts.rows, subscription=wanted.subscription,
         notes=tuple(notes),
     )  # fmt: skip
@@ -133,9 +133,9 @@ def _pair(table: _Table, agreement: Agreement) -> TablePair:
 
 def _side(
     half: Half, columns: Collection[SharedColumn], key: tuple[KeyColumn, ...], agreement: Agreement,
-    published: str | None,
+    conditions: Iterable[str | None],
 ) -> SideTable:  # fmt: skip
-    conditions = [text for text in (published, half.rules.where(half.side), half.own_rows) if text]
+    conditions = [text for text in (*conditions, half.rules.where(half.side)) if text]
     return SideTable(
         schema=half.shape.schema, name=half.shape.name, columns=digest_columns(half, columns, agreement), key=key,
         where=" AND ".join(f"({text})" for text in conditions) or None,

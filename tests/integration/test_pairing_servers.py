@@ -111,3 +111,34 @@ def test_any_version_that_is_installed_is_paired_with_18(major: int, postgres_ta
         assert (Mode.RANGES, False, ()) == (t.mode, t.sha, t.notes)
         left, right = both_digests(pair, t)
         assert left == right != []
+
+
+PARTITIONED = """CREATE TABLE m (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+    CREATE TABLE m1 PARTITION OF m FOR VALUES FROM (0) TO (100);
+    CREATE TABLE m2 PARTITION OF m FOR VALUES FROM (100) TO (200)"""
+INHERITED = """CREATE TABLE m (id int PRIMARY KEY, v text);
+    CREATE TABLE m1 (PRIMARY KEY (id)) INHERITS (m); CREATE TABLE m2 (PRIMARY KEY (id)) INHERITS (m)"""
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_partitioned_table_and_one_whose_parts_inherit_hold_the_same_rows(pair: Pair, swapped: bool):
+    partitioned, inherited = (pair.target, pair.source) if swapped else (pair.source, pair.target)
+    partitioned.execute(f"{PARTITIONED}; INSERT INTO m SELECT i, 'v' || i FROM generate_series(0, 199) i")
+    inherited.execute(
+        f"""{INHERITED}; INSERT INTO m1 SELECT i, 'v' || i FROM generate_series(0, 99) i;
+        INSERT INTO m2 SELECT i, 'v' || i FROM generate_series(100, 199) i"""
+    )
+    m = pair_of(pair, "public.m")
+    left, right = both_digests(pair, m)
+    assert left == right
+    assert 200 == len(left)
+    inherited.execute("UPDATE m2 SET v = 'other' WHERE id = 150")
+    left, right = both_digests(pair, m)
+    assert left != right
+
+
+def test_a_parent_is_read_without_what_inherits_from_it_where_both_sides_inherit(pair: Pair):
+    pair.execute(f"{INHERITED}; INSERT INTO m VALUES (1, 'own'); INSERT INTO m1 VALUES (2, 'of a part')")
+    left, right = both_digests(pair, pair_of(pair, "public.m"))
+    assert left == right
+    assert 1 == len(left)

@@ -119,6 +119,13 @@ def test_the_tables_are_told_with_how_each_is_read(audit: Audit) -> None:
     assert "shop.log: buckets, without a key" in audit.command("tables").stdout
 
 
+def test_a_table_that_only_the_mapping_knows_is_named(audit: Audit) -> None:
+    (audit.folder / "mapping.yaml").write_text("tables: {shop.ordres: {exclude: [note]}}")
+    audit.file.write_text(f"{audit.file.read_text()}\nmapping: mapping.yaml\n")
+    tables = {one["table"]: one for one in json.loads(audit.command("tables", "--json").stdout)["tables"]}
+    assert "the mapping names it, and no publication" in str(tables["shop.ordres"])
+
+
 class Process:
     """`auditor sweeper` under test."""
 
