@@ -1,10 +1,11 @@
 """Read single fields of records; whatever is not what it should be is `None`: not known."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 Records = Mapping[str, Any]
+LARGEST = 2**64
+"""Nothing that is counted, dated or a position is as large; what is makes no sense."""
 
 
 def record_of(records: Records, key: str) -> Mapping[str, Any] | None:
@@ -26,14 +27,14 @@ def below(records: Records, area: str) -> dict[str, Mapping[str, Any]]:
 def number(record: Mapping[str, Any], name: str) -> float | None:
     """Give a finite number."""
     value = record.get(name)
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST < value < LARGEST
     return value if fits else None
 
 
 def whole(record: Mapping[str, Any], name: str) -> int | None:
     """Give a whole number from 0 upwards."""
     value = record.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST else None
 
 
 def flag(record: Mapping[str, Any], name: str) -> bool | None:

@@ -125,12 +125,16 @@ def _check_conditions(document: Mapping[str, Any], status: Status, needs_person:
         parts = {str(part["name"]): Status(part["status"]) for part in listed}
     except (KeyError, ValueError):
         raise Untrusted("a condition in the answer has no name or no status") from None
-    if lacking := [name for name in NAMES if name not in parts]:
+    if len(parts) != len(listed):
+        raise Untrusted("the answer names a condition twice")
+    if lacking := [name for name in (*NAMES, "dwell") if name not in parts]:
         raise Untrusted(f"the answer leaves out: {', '.join(lacking)}")
     worst = max(parts.values(), key=[Status.PASS, Status.INCONCLUSIVE, Status.FAIL].index)
     # Conditions that all hold may still be INCONCLUSIVE (someone was more careful), never the other way round.
     if (status is not worst and status is not Status.INCONCLUSIVE) or (worst is Status.FAIL and status is not worst):
         raise Untrusted(f"the verdict is {status}, but its conditions say {worst}")
+    if status is Status.PASS and document.get("reasons") != []:
+        raise Untrusted("the verdict is PASS and yet gives reasons against it")
     if status is Status.PASS and needs_person:
         raise Untrusted("the verdict is PASS and yet a person is needed")
 

@@ -37,13 +37,22 @@ def new_override(asked: Mapping[str, Any], by: str, now: float) -> tuple[str, di
     record = {
         "condition": condition,
         "item": item,
-        "owner": str(asked["owner"]).strip(),
-        "reason": str(asked["reason"]).strip(),
+        "owner": _text(asked, "owner"),
+        "reason": _text(asked, "reason"),
         "at": now,
         "until": end_of(str(asked["until"]), now),
         "by": by,
     }
     return f"o_{secrets.token_hex(8)}", record
+
+
+def _text(asked: Mapping[str, Any], name: str) -> str:
+    text = str(asked[name]).strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise SettingInvalid(f"{name}: is not text in UTF-8", hint="write it in UTF-8") from None
+    return text
 
 
 def end_of(text: str, now: float) -> float:

@@ -43,7 +43,9 @@ def _items(value: Any) -> tuple[Item, ...] | None:
 def _figures(value: Any) -> dict[str, float | None]:
     if not isinstance(value, Mapping):
         return {}
-    return {str(name): fields.number(value, name) for name in sorted(value, key=str)}
+    read = {str(name): (value[name], fields.number(value, name)) for name in sorted(value, key=str)}
+    # a figure that is null says so; one that is no number says nothing
+    return {name: number for name, (given, number) in read.items() if given is None or number is not None}
 
 
 def overrides_seen(records: Records) -> tuple[OverrideSeen, ...]:

@@ -82,6 +82,8 @@ class Condition:
     needs: tuple[str, ...]
     """The parts of the evidence that it rests on."""
     steps: tuple[str, ...] = ()
+    ceiling: float = math.inf
+    """The highest limit that still says something; beyond it the condition would be switched off."""
     fixed: str | None = None
     """Nobody may change its limit; what to do instead."""
     overridable: bool = False
@@ -433,14 +435,16 @@ CONDITIONS = (
     ),
     Condition(
         "oldest-suspect", Kind.PROOF, "seconds", 30, _oldest_suspect, "Differences not settled yet", ("findings",),
-        ("auditor findings list --state suspect",),
+        ("auditor findings list --state suspect",), ceiling=3600,
     ),
     Condition("samplers-alive", Kind.AUDIT, "seconds", 5, _samplers_alive, "The samplers",
-              ("processes", "source", "target"), LOOK),
-    Condition("core-alive", Kind.AUDIT, "seconds", 5, _core_alive, "The stream core", ("processes", "cores"), LOOK),
-    Condition("prober-alive", Kind.AUDIT, "seconds", 5, preflight.prober_alive, "The prober", ("processes",), LOOK),
+              ("processes", "source", "target"), LOOK, ceiling=60),
+    Condition("core-alive", Kind.AUDIT, "seconds", 5, _core_alive, "The stream core", ("processes", "cores"), LOOK,
+              ceiling=60),
+    Condition("prober-alive", Kind.AUDIT, "seconds", 5, preflight.prober_alive, "The prober", ("processes",), LOOK,
+              ceiling=60),
     Condition("watermark-age", Kind.AUDIT, "seconds", 10, _watermark_age, "The audit's progress",
-              (*AUDITED, "caught_up_age"), LOOK),
+              (*AUDITED, "caught_up_age"), LOOK, ceiling=600),
     Condition("sample-size", Kind.PROOF, "transactions", 300, _sample_size, "The sample",
               ("baseline", "cores", "tally"), ("auditor gate check --wait",), at_least=True),
     Condition("in-window-share", Kind.REPLICATION, "share", 0.99, _in_window_share, "Applied within the window",
@@ -452,18 +456,21 @@ CONDITIONS = (
     Condition("marker-ms", Kind.REPLICATION, "ms", 10, preflight.marker_ms, "Marker round trips, 99th percentile",
               CHECKED, PROBE, overridable=True, noisy=True),
     Condition("apply-stall", Kind.REPLICATION, "seconds", 10, preflight.apply_stall,
-              "Apply stands still while WAL grows", CHECKED, PROBE),
+              "Apply stands still while WAL grows", CHECKED, PROBE, ceiling=600),
     Condition("apply-headroom", Kind.REPLICATION, "ratio", 1, preflight.apply_headroom, "Headroom of apply", CHECKED,
               PROBE, at_least=True, overridable=True),
     Condition("subscriptions-applying", Kind.REPLICATION, "subscriptions", 0, _subscriptions_applying,
               "Subscriptions that do not apply", ("apply",),
-              ("on the target: SELECT * FROM pg_stat_subscription_stats",)),
+              ("on the target: SELECT * FROM pg_stat_subscription_stats",),
+              fixed="ALTER SUBSCRIPTION ... ENABLE, or take it out of replication.subscription"),
     Condition("slots-in-budget", Kind.AUDIT, "bytes", 2**30, _slots_in_budget, "The auditor's replication slots",
               ("source", "target"), LOOK),
     Condition("unaudited-gaps", Kind.PROOF, "gaps", 0, _unaudited_gaps, "Intervals nobody audited",
-              ("baseline", "gaps", "dead_letters"), PREPARE_AGAIN),
+              ("baseline", "gaps", "dead_letters"), PREPARE_AGAIN,
+              fixed="let a complete sweep make the gap good, or run `auditor prepare --new-baseline`"),
     Condition("scope-complete", Kind.PROOF, "tables", 0, _scope_complete, "Tables outside the audit", ("apply",),
-              ("publish the table and run `auditor prepare`, or name it in tables.exclude",)),
+              ("publish the table and run `auditor prepare`, or name it in tables.exclude",),
+              fixed="publish the table, or name it in tables.exclude"),
     Condition(
         "base-scan", Kind.PROOF, "tables", 0, coverage.base_scan, "Tables without a complete sweep",
         ("baseline", "apply", "coverage", "sweeper"), ("auditor coverage", "auditor gate check --wait"),
@@ -473,7 +480,8 @@ CONDITIONS = (
               ("baseline", "apply", "coverage", "sweeper"), ("auditor coverage",), overridable=True),
     Condition("unverified-rows", Kind.PROOF, "rows", 0, coverage.unverified_rows, "Rows not verified",
               ("baseline", "apply", "coverage", "sweeper"), ("auditor coverage",)),
-    Condition("canary", Kind.AUDIT, "seconds", 120, coverage.canary, "The canary", ("baseline", "canary"), LOOK),
+    Condition("canary", Kind.AUDIT, "seconds", 120, coverage.canary, "The canary", ("baseline", "canary"), LOOK,
+              ceiling=86400),
     *(
         Condition(f"preflight-{group}", Kind.CHECKLIST, "items", 0, preflight.checklist(group), sentence, CHECKED,
                   PROBE, fixed=CHECKLIST)

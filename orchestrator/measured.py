@@ -1,12 +1,13 @@
 """A number that a condition rests on, and every way of not knowing it."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.seen import ApplySeen, BaselineSeen, Evidence, OverrideSeen, ProcessSeen
 
+LARGEST = 1e300
+"""Beyond it, arithmetic itself fails."""
 FUTURE_SECONDS = 3.0
 """Clocks of one installation may differ by this much; anything dated further ahead is not believed."""
 
@@ -46,7 +47,7 @@ def number_of(value: Any, what: str) -> float:
     """
     if value is None:
         raise Unknown(f"{what} is missing")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
         raise Unknown(f"{what} is {value!r}, which makes no sense")
     return value
 

@@ -23,6 +23,8 @@ from orchestrator.seen import Evidence, OverrideSeen
 
 HOLE_SECONDS = 2.0
 """A longer pause between two evaluations proves nothing about the time in it: the dwell time starts again."""
+LONGEST_VALID_SECONDS = 3600.0
+"""A verdict that may be relied on for longer is no longer about the present."""
 DEFAULTS: Mapping[str, float] = {condition.name: condition.limit for condition in CONDITIONS}
 NOISY = frozenset(condition.name for condition in CONDITIONS if condition.noisy)
 
@@ -52,11 +54,26 @@ class Limits:
         for condition in CONDITIONS:
             if condition.fixed and given.get(condition.name):
                 raise SettingInvalid(f"gate.limits.{condition.name}: is 0 and stays 0", hint=condition.fixed)
+        for condition in CONDITIONS:
+            _check_ceiling(condition, given.get(condition.name))
+        if valid_seconds > LONGEST_VALID_SECONDS:
+            raise SettingInvalid(
+                f"gate.valid_seconds: {valid_seconds!r} is more than {LONGEST_VALID_SECONDS:g}",
+                hint="ask the gate again before each cutover",
+            )
         for name, limit in {**given, "dwell_seconds": dwell_seconds, "valid_seconds": valid_seconds}.items():
             _check_limit(name, limit)
         if not 0 < hysteresis <= 1:
             raise SettingInvalid(f"gate.hysteresis: {hysteresis!r} is not a share between 0 and 1", hint="use 0.8")
         return cls({**DEFAULTS, **given}, dwell_seconds, valid_seconds=valid_seconds, hysteresis=hysteresis)
+
+
+def _check_ceiling(condition: Condition, limit: Any) -> None:
+    if isinstance(limit, int | float) and limit > condition.ceiling:
+        raise SettingInvalid(
+            f"gate.limits.{condition.name}: {limit!r} is above {condition.ceiling:g}, where it would mean nothing",
+            hint=f"use at most {condition.ceiling:g}",
+        )
 
 
 def _check_limit(name: str, limit: Any) -> None:

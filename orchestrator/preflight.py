@@ -25,6 +25,8 @@ from orchestrator.seen import Evidence, OverrideSeen, ProbeSeen
 
 MARKERS = 100
 """With fewer round trips nothing can be said of one in a hundred."""
+IDLE_SECONDS = 10.0
+"""A source seen quiet for a moment may only be between two writes."""
 NAMED = 3
 """So many items a reason names, and so many objects of each."""
 LONGEST = 200
@@ -185,7 +187,10 @@ def prober_alive(evidence: Evidence, limits: Limits, now: float) -> Measured:
 def ddl_drift(evidence: Evidence, limits: Limits, now: float) -> Measured:
     """Count changes of the schema that are not on both sides, or that no complete sweep has followed yet."""
     judged = judged_of(evidence, "ddl-drift", "drift", now)
-    changed_at = evidence.probes["drift"].figures.get("changed_at")
+    figures = evidence.probes["drift"].figures
+    if "changed_at" not in figures:
+        raise Unknown("when the schema last changed is missing")
+    changed_at = figures["changed_at"]
     if changed_at is None:
         return _counted(judged, "drift", len(judged.items), 0)
     ago = age_of(changed_at, now, "the last change of the schema")
@@ -234,6 +239,9 @@ def apply_headroom(evidence: Evidence, limits: Limits, now: float) -> Measured:
     """Give how much faster apply drains than the source writes at its peak."""
     seen, age = probe_of(evidence, "capacity", now)
     if seen.figures.get("idle") == 1:
+        watched = number_of(seen.figures.get("observed_seconds"), "for how long the source was watched")
+        if watched < IDLE_SECONDS:
+            raise Unknown(f"the source was watched for {watched:.0f} s of {IDLE_SECONDS:g}")
         return Measured(limits["apply-headroom"], age, "the source writes too little to ask anything of apply")
     ratio = number_of(seen.figures.get("headroom_ratio"), "the share of the drain rate in the peak")
     drain = number_of(seen.figures.get("drain_bytes_per_second"), "the rate at which apply drains")

@@ -147,6 +147,9 @@ def check_listen(gate: GateSettings, listen: str) -> None:
     log.warning("%s: the network must keep strangers out%s", text, "" if known else "; other hosts may only read")
 
 
+FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+
+
 @lru_cache(maxsize=1024)
 def loopback(host: str) -> bool:
     """Say whether an address is this host's own."""
@@ -165,7 +168,12 @@ def address_of(request: web.BaseRequest) -> str:
 
 
 def _local(request: web.BaseRequest) -> bool:
-    """Say whether the request means this host: a page of a rebound DNS name, shown by a browser here, does not."""
+    """Say whether the request means this host: a page of a rebound DNS name, shown by a browser here, does not.
+
+    Nor does one that a proxy on this host hands on, for whomever: proxies say so, or are told to by their guides.
+    """
+    if any(name in request.headers for name in FORWARDED):
+        return False
     host = request.headers.get("Host", "")
     name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
     return loopback(name) and request.headers.get("Sec-Fetch-Site") in (None, "none", "same-origin")

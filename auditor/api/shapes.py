@@ -131,7 +131,7 @@ CONSUME: Shape = {
     "required": ["cutover", "verdict"],
     "additionalProperties": False,
     "properties": {
-        "cutover": {"type": "string", "pattern": "^[A-Za-z0-9._:/-]{1,128}$"},
+        "cutover": {"type": "string", "pattern": r"^[A-Za-z0-9._:/-]{1,128}(?![\s\S])"},
         "verdict": {"type": "string", "pattern": "^v_[0-9a-f]{16}$"},
     },
 }

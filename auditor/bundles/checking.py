@@ -28,18 +28,31 @@ def check_bundle(name: str, present: Sequence[str], read: Read) -> tuple[list[Tr
         manifest = sealed_document(raw)
         files = {one["name"]: one for one in manifest["files"]}
         format_ = manifest["format"]
+        _check_form(manifest)
     except (ValueError, KeyError, TypeError) as error:
         reason = str(error) if type(error) is ValueError else "it is not a manifest"
         return [Trouble(name, MANIFEST, f"changed: {reason}", line=1), *_unmanifested(name, read)], None
     if format_ != FORMAT:
         return [Trouble(name, MANIFEST, f"format {format_!r} is not one this release reads", tampered=False)], None
     found = [Trouble(name, MANIFEST, f"leaves out {file}") for file in FILES if file not in files]
-    for file, wanted in files.items():
-        found += _check_file(name, file, read(file), wanted, manifest)
+    strange = set(files) - set(FILES)
+    found += [Trouble(name, MANIFEST, f"names {file!r}, which is no file of a bundle") for file in sorted(strange)]
+    for file in set(files) - strange:
+        found += _check_file(name, file, read(file), files[file], manifest)
     found += [
         Trouble(name, file, "it is not in the manifest") for file in sorted(set(present) - set(files) - {MANIFEST})
     ]
     return found, manifest
+
+
+def _check_form(manifest: Mapping[str, Any]) -> None:
+    """Raises: ValueError, KeyError, TypeError: a part that is read later is missing, or is none."""
+    previous, chain = manifest["previous"], manifest["chain"]
+    texts = [manifest["name"], *([previous["name"], previous["sha256"]] if previous is not None else [])]
+    ends = [end for end in (chain["first"], chain["last"]) if end is not None]
+    numbers = [manifest["number"], chain["entries"], *(end["seq"] for end in ends)]
+    if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
+        raise TypeError("a text or a number is none")
 
 
 def check_row(manifests: Sequence[Mapping[str, Any]], raws: Mapping[str, bytes], half: Sequence[str]) -> list[Trouble]:
@@ -61,6 +74,11 @@ def check_row(manifests: Sequence[Mapping[str, Any]], raws: Mapping[str, bytes],
         Trouble(name, MANIFEST, f"it is the manifest of {one['name']}")
         for name, one in zip(raws, manifests, strict=True)
         if one["name"] != name
+    ]
+    found += [
+        Trouble(one["previous"]["name"], MANIFEST, f"it was removed: {one['name']} names it as the one before")
+        for one in manifests
+        if one["previous"] is not None and one["previous"]["name"] in half
     ]
     for earlier, one in zip([None, *manifests], manifests, strict=False):
         if earlier is not None and (reason := _unlinked(earlier, one, raws)):
@@ -101,9 +119,20 @@ def _check_verdicts(name: str, data: bytes, chain: Mapping[str, Any]) -> list[Tr
     first = chain["first"]
     before = None if first is None else Anchor(first["seq"] - 1, first["previous"])
     found = [Trouble(name, VERDICTS, one.reason, one.line, one.seq, one.id) for one in broken(lines, before)]
-    if found or len(lines) == chain["entries"]:
+    if found or (len(lines) == chain["entries"] and _ends_so(lines, chain["last"])):
         return found
+    if len(lines) == chain["entries"]:
+        return [Trouble(name, VERDICTS, "its last entry is not the one that the manifest names", len(lines))]
     return [Trouble(name, VERDICTS, f"it has {len(lines)} entries, not {chain['entries']}", len(lines))]
+
+
+def _ends_so(lines: Sequence[bytes], last: Mapping[str, Any] | None) -> bool:
+    if not lines:
+        return True  # it repeats where the chain stood, which the bundle before proves
+    if last is None:
+        return False
+    entry = read_entry(lines[-1])
+    return (entry.seq, entry.hash) == (last["seq"], last.get("hash"))
 
 
 def _check_findings(name: str, data: bytes) -> list[Trouble]:

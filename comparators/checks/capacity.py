@@ -44,6 +44,11 @@ class Meter:
         since, before = long_ago[-1] if long_ago else self.looks[0]
         return (position - before) / (at - since) if at - since >= LEAST_SECONDS else None
 
+    @property
+    def seconds(self) -> float:
+        """Give for how long it has looked, up to a minute and a look."""
+        return self.looks[-1][0] - self.looks[0][0] if self.looks else 0.0
+
     def spans(self, seconds: float) -> bool:
         return bool(self.looks) and self.looks[0][0] <= self.looks[-1][0] - seconds
 

@@ -1,6 +1,7 @@
 """Measure how fast the source writes and apply drains, and how full both disks are."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -38,8 +39,9 @@ class Capacity:
     every_seconds = 5.0
     looks = 3
 
-    def __init__(self, asked: Asked) -> None:
-        self._asked = asked
+    def __init__(self, asked: Asked, clock: Callable[[], float] = time.monotonic) -> None:
+        """Args: clock: seconds that only go forward; rates are taken on it."""
+        self._asked, self._clock = asked, clock
         self._generation, self._drain = Meter(), Meter()
         self._disks: tuple[Disk, Disk] | None = None
         self._disks_at = 0.0
@@ -50,7 +52,7 @@ class Capacity:
         Raises:
             SideUnavailable, ...: as `samplers.connections.wrapped` sorts them.
         """
-        flows = read_flows(sides, self._asked.subscriptions)
+        flows, now = read_flows(sides, self._asked.subscriptions), self._clock()
         self._generation = metered(self._generation, now, flows.log.inserted)
         if (applied := flows.applied) is not None:
             self._drain = metered(self._drain, now, applied)
@@ -82,6 +84,7 @@ class Capacity:
             "wal_peak_bytes_per_second": peak,
             "wal_peak_short_bytes_per_second": self._generation.peak_short,
             "backlog_bytes": backlog,
+            "observed_seconds": self._generation.seconds,
             "predicted_drain_seconds": predicted_drain(backlog, drain),
         }
 

@@ -124,6 +124,11 @@ PLANTED = [  # side, statement, item, status, an object it names
      "public.child.child_note"),
     ("target", "ALTER TABLE child ENABLE REPLICA TRIGGER child_note", "triggers-in-apply", BLOCKS,
      "public.child.child_note"),
+    ("target", "CREATE TRIGGER part_note BEFORE INSERT ON part FOR EACH ROW EXECUTE FUNCTION note();"
+     "ALTER TABLE part_a ENABLE ALWAYS TRIGGER part_note", "triggers-in-apply", BLOCKS, "public.part_a.part_note"),
+    ("target", """DO $$ BEGIN EXECUTE (SELECT format('ALTER TABLE child ENABLE ALWAYS TRIGGER %I', tgname)
+     FROM pg_trigger WHERE tgrelid = 'child'::regclass AND tgisinternal LIMIT 1); END $$""", "triggers-in-apply",
+     BLOCKS, "public.child.child_parent_id_fkey"),
     ("target", "ALTER TABLE child DISABLE TRIGGER ALL", "foreign-keys-enforced", BLOCKS,
      "public.child.child_parent_id_fkey"),
     ("target", "DROP RULE child_kept ON child", "rules-alike", BLOCKS, "public.child.child_kept"),

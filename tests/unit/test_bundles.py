@@ -247,6 +247,41 @@ def test_a_bundle_missing_between_two_is_found(row: list[str], place: FolderPlac
     assert row[1] in found.reason
 
 
+def test_the_oldest_without_its_manifest_was_tampered_with(row: list[str], place: FolderPlace, tmp_path: Path) -> None:
+    (tmp_path / "evidence" / row[0] / MANIFEST).unlink()
+    (tmp_path / "evidence" / row[0] / VERDICTS).write_bytes(b"anything")
+    checked = verify(place)
+    assert 1 == checked.code
+    assert any(row[0] == one.bundle and row[1] in one.reason for one in checked.troubles)
+
+
+def resealed(copy: Path, **changes: Any) -> None:
+    manifest = dict(sealed_document((copy / MANIFEST).read_bytes())) | changes
+    manifest.pop("hash", None)
+    (copy / MANIFEST).write_bytes(sealed_line({name: one for name, one in manifest.items() if one is not ...}))
+
+
+@pytest.mark.parametrize("name", ["chain", "number", "previous", "name", "files"])
+def test_a_manifest_that_leaves_out_a_part_is_named(copy: Path, name: str) -> None:
+    resealed(copy, **{name: ...})
+    assert 1 == check(copy).code
+    assert MANIFEST == check(copy).troubles[0].file
+
+
+@pytest.mark.parametrize("file", ["../../x", "/dev/zero", "extra.json"])
+def test_a_manifest_is_believed_of_the_files_of_a_bundle_alone(copy: Path, file: str) -> None:
+    files = sealed_document((copy / MANIFEST).read_bytes())["files"]
+    resealed(copy, files=[*files, {"name": file, "size": 1, "sha256": "0" * 64}])
+    assert 1 == check(copy).code
+    assert any(repr(file) in one.reason for one in check(copy).troubles)
+
+
+def test_a_manifest_that_names_another_last_entry_is_found(copy: Path) -> None:
+    chain = sealed_document((copy / MANIFEST).read_bytes())["chain"]
+    resealed(copy, chain=chain | {"last": chain["last"] | {"seq": chain["last"]["seq"] + 5}})
+    assert 1 == check(copy).code
+
+
 def test_without_the_oldest_the_rest_is_whole_and_that_is_said(
     row: list[str], place: FolderPlace, tmp_path: Path
 ) -> None:

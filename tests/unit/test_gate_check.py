@@ -205,6 +205,10 @@ def test_a_fresh_verdict_is_taken_as_it_is() -> None:
         {"verdict": "FAIL"},
         {"verdict": "pass"},
         {"migration": None},
+        {"reasons": ["one"]},
+        {"reasons": None},
+        {"conditions": [*passing(NOW)["conditions"][:-1]]},
+        {"conditions": [{"name": "open-findings", "status": "FAIL"}, *passing(NOW)["conditions"]]},
     ],
 )
 def test_a_verdict_that_contradicts_itself_is_refused(change: dict[str, Any]) -> None:

@@ -41,7 +41,9 @@ def test_the_default_limits_are_those_of_the_contract() -> None:
     ("name", "limit"),
     [
         ("lagms", 1), ("lag-ms", -1), ("lag-ms", float("nan")), ("lag-ms", True), ("lag-ms", "5"), ("open-findings", 1),
-        ("base-scan", 1),
+        ("base-scan", 1), ("unaudited-gaps", 1), ("scope-complete", 2), ("subscriptions-applying", 1),
+        ("samplers-alive", 1e300), ("core-alive", 61), ("prober-alive", 61), ("watermark-age", 601),
+        ("oldest-suspect", 3601), ("apply-stall", 601), ("canary", 86401),
     ],
 )  # fmt: skip
 def test_a_limit_that_is_none_is_refused_by_name(name: str, limit: Any) -> None:
@@ -55,6 +57,12 @@ def test_a_time_that_is_none_is_refused(seconds: float) -> None:
         Limits.of({}, dwell_seconds=seconds)
     with pytest.raises(SettingInvalid, match="valid_seconds"):
         Limits.of({}, valid_seconds=seconds)
+
+
+def test_no_verdict_is_valid_for_longer_than_it_is_about_the_present() -> None:
+    assert 3600 == Limits.of({}, valid_seconds=3600).valid_seconds
+    with pytest.raises(SettingInvalid, match=r"gate.valid_seconds: 3601 is more than 3600"):
+        Limits.of({}, valid_seconds=3601)
 
 
 def test_overrides_leave_the_other_limits_alone() -> None:

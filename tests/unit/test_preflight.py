@@ -138,7 +138,24 @@ def test_figures_of_probes_close_their_condition(group: str, figures: dict[str, 
 
 
 def test_a_source_that_writes_next_to_nothing_needs_no_headroom() -> None:
-    assert gates.verdict_of(with_figures(good_records(), "capacity", idle=1, headroom_ratio=None)).status is Status.PASS
+    quiet = {"idle": 1, "headroom_ratio": None}
+    watched = gates.verdict_of(with_figures(good_records(), "capacity", **quiet, observed_seconds=10.0))
+    assert watched.status is Status.PASS
+
+
+@pytest.mark.parametrize("seconds", [None, 0.0, 9.9])
+def test_a_source_that_was_quiet_for_a_moment_may_only_be_between_two_writes(seconds: float | None) -> None:
+    quiet = {"idle": 1, "headroom_ratio": None, "observed_seconds": seconds}
+    seen = part(gates.verdict_of(with_figures(good_records(), "capacity", **quiet)), "apply-headroom")
+    assert (Status.INCONCLUSIVE, None) == (seen.status, seen.value)
+
+
+@pytest.mark.parametrize("figures", [{}, [1], {"changed_at": "1900000000"}, {"changed_at": float("nan")}, None])
+def test_drift_that_does_not_say_when_the_schema_changed_is_not_known(figures: Any) -> None:
+    records = good_records()
+    records["probe/drift"] = records["probe/drift"] | {"figures": figures}
+    seen = part(gates.verdict_of(records), "ddl-drift")
+    assert (Status.INCONCLUSIVE, None) == (seen.status, seen.value)
 
 
 def test_the_item_of_a_stall_names_the_process_and_a_limit_of_ones_own_counts() -> None:
