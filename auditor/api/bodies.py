@@ -54,6 +54,7 @@ def _too_large(limit: int) -> Problem:
 def _parsed(body: bytes) -> Mapping[str, Any]:
     try:
         document = json.loads(body, parse_constant=_no_constant)
+        json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is JSON, and no text
     except (ValueError, RecursionError):
         raise Problem("bad-request", "the body is not JSON") from None
     if not isinstance(document, dict):

@@ -275,6 +275,13 @@ def asked(**changes: Any) -> dict[str, Any]:
     return {"condition": "lag-bytes", "owner": "Jo", "reason": "batch", "until": until, **changes}
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"])
+async def test_what_a_proxy_on_this_host_hands_on_is_not_this_host(client: TestClient[Any, Any], header: str) -> None:
+    refused = await client.post(f"{ONE}/overrides", json=asked(), headers={header: "203.0.113.9"})
+    assert refused.status in (401, 403)
+    assert (await client.post(f"{ONE}/overrides", json=asked())).status == 201
+
+
 async def test_an_override_is_recorded_listed_and_taken_back(
     client: TestClient[Any, Any], records: MemoryRecords
 ) -> None:
@@ -296,6 +303,7 @@ async def test_an_override_is_recorded_listed_and_taken_back(
         ({"condition": "nothing"}, 409, "not-overridable"),
         ({"item": "no-such-item"}, 409, "not-overridable"),
         ({"owner": "  "}, 400, "bad-request"),
+        ({"owner": "\ud800"}, 400, "bad-request"),
         ({"reason": ""}, 400, "bad-request"),
         ({"until": "2020-01-01T00:00:00Z"}, 400, "bad-request"),
         ({"until": "2999-01-01T00:00:00Z"}, 400, "bad-request"),

@@ -4,12 +4,18 @@ from typing import Any
 
 import pytest
 
+from auditor import fields
 from auditor.evidence import Expected, FindingsReader, expected_of, fold, fold_findings, source_mark
 from orchestrator.watermarks import PAGE_HEADER
 from tests.helpers_records import FINDING, NOW, good_records, settings_of, suspect
 
 EXPECTED = Expected("orders", partitions=2, configuration="c0ffee")
 OTHER = "f_00000000000000bb"
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), 2**64, float("inf")])
+def test_a_number_beyond_all_measure_is_not_known(number: float) -> None:
+    assert (None, None) == (fields.number({"at": number}, "at"), fields.whole({"at": number}, "at"))
 
 
 def changed(key: str, **change: Any) -> dict[str, Any]:
