@@ -59,6 +59,14 @@ class Remembers(Protocol):
         """Give what is to be stored after a look."""
 
 
+@runtime_checkable
+class Resumes(Protocol):
+    """A probe that goes on from the figures of its last record."""
+
+    def resume(self, figures: Mapping[str, Any], now: float) -> None:
+        """Go on from them; figures that say nothing may hide anything."""
+
+
 def asked_of(settings: Settings) -> Asked:
     """Take from the settings what the probes are asked."""
     names, probes = settings.names, settings.probes
@@ -119,6 +127,12 @@ def said_of(error: Exception) -> str:
     return f"{type(error).__name__}: see the prober's log"
 
 
+def _numbers(figures: Any) -> dict[str, Any]:
+    """Keep what is a number or not known, as a record of any age may hold anything."""
+    given = figures if isinstance(figures, Mapping) else {}
+    return {name: value for name, value in given.items() if value is None or type(value) in (int, float)}
+
+
 def record_of(reading: Reading | None, error: str | None, at: float, generation: int, who: str) -> dict[str, Any]:
     """Write what a look gave."""
     seen = reading or Reading()
@@ -177,6 +191,10 @@ class Lane:
         self._generation, stored = generation, self._peers.get(STORED)
         self._probes = new_probes(self._groups, self._asked, stored, generation)
         self._due = {probe.group: 0.0 for probe in self._probes}
+        for probe in self._probes:
+            record = self._peers.get(f"probe/{probe.group}")
+            if isinstance(probe, Resumes) and record is not None and record.get("generation") == generation:
+                probe.resume(_numbers(record.get("figures")), self._clock())
 
     def _turn(self, baseline: Mapping[str, Any]) -> float:
         """Make the look that is due, and give the seconds until the next one."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from comparators.checklist import GROUPS
+from comparators.checks.alterations import ALTERED
 from comparators.preflight import Item, ItemStatus
 from orchestrator import coverage
 from orchestrator.measured import (
@@ -113,9 +114,23 @@ def checklist(group: str) -> Evaluate:
 
     def measure(evidence: Evidence, limits: Limits, now: float) -> Measured:
         judged = judged_of(evidence, condition, group, now)
-        return _counted(judged, group, len(judged.items), 0)
+        said = _altered(evidence, limits, now) if group == "replication" else ""
+        return _counted(judged, group, len(judged.items), int(bool(said)), said)
 
     return measure
+
+
+def _altered(evidence: Evidence, limits: Limits, now: float) -> str:
+    """Say that a subscription was altered, unless every table was swept since: a transaction may have been skipped."""
+    figures = evidence.probes["replication"].figures
+    if ALTERED not in figures:
+        raise Unknown("when a subscription was last altered is missing")
+    altered_at = figures[ALTERED]
+    if altered_at is None or coverage.proved_since(evidence, limits, now, altered_at):
+        return ""
+    ago = age_of(altered_at, now, "the last alteration of a subscription")
+    skipped = "by which transactions can be skipped, and not every table was swept since"
+    return f"a subscription was altered {ago:.0f} s ago, {skipped}"
 
 
 def _counted(judged: Judged, group: str, checks: int, more: int, said: str = "") -> Measured:

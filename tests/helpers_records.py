@@ -106,11 +106,11 @@ FIGURES: dict[str, dict[str, float | None]] = {
     "lag": {"marker_p99_ms": 3.0, "marker_probes": 200, "marker_missing": 0, "stalled_seconds": 0.0},
     "capacity": {
         "headroom_ratio": 4.0, "drain_bytes_per_second": 4e6, "wal_peak_bytes_per_second": 1e6,
-        "wal_bytes_per_second": 2e5, "predicted_drain_seconds": 0.1,
+        "wal_bytes_per_second": 2e5, "predicted_drain_seconds": 0.1, "observed_seconds": 60.0,
     },
     "slots": {"foreign_retained_bytes": 0, "slots": 3},
     "activity": {"oldest_transaction_seconds": 0.2, "prepared_transactions": 0, "idle_in_transaction": 0},
-    "replication": {"apply_errors": 0, "sync_errors": 0, "conflicts": 0, "worker_restarts": 0},
+    "replication": {"apply_errors": 0, "sync_errors": 0, "conflicts": 0, "worker_restarts": 0, "altered_at": None},
     "drift": {"changed_at": None},
 }  # fmt: skip
 

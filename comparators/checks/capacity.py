@@ -1,7 +1,7 @@
 """Whether apply keeps up with what the source writes at its worst, and whether both disks have room for it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from comparators.preflight import Check, Item, ItemStatus, found, unknown
 
@@ -59,9 +59,11 @@ class Meter:
 
 
 def metered(meter: Meter, at: float, position: int) -> Meter:
-    """Take one more look into account; a position or a clock that went back begins anew."""
-    if meter.looks and (at < meter.looks[-1][0] or position < meter.looks[-1][1]):
+    """Take one more look into account; a position that went back begins anew, a clock that did forgets no peak."""
+    if meter.looks and position < meter.looks[-1][1]:
         return Meter(((at, position),))
+    if meter.looks and at < meter.looks[-1][0]:
+        return replace(meter, looks=((at, position),))
     if meter.looks and at - meter.looks[-1][0] < SPACING_SECONDS:
         return meter
     old = [look for look in meter.looks if look[0] <= at - LONG_SECONDS]

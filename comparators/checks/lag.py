@@ -75,6 +75,7 @@ def pace(before: Pace | None, flow: Flow, flushed: int, now: float) -> Pace | No
     since = None
     if applied == before.applied < before.owed:
         since = before.at if before.stalled_since is None else before.stalled_since
+        since -= max(before.at - now, 0.0)  # a clock that went back ends no stall
     return Pace(applied, now, flushed, since, True)
 
 

@@ -1,7 +1,6 @@
 """Measure how fast the source writes and apply drains, and how full both disks are."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -39,9 +38,8 @@ class Capacity:
     every_seconds = 5.0
     looks = 3
 
-    def __init__(self, asked: Asked, clock: Callable[[], float] = time.monotonic) -> None:
-        """Args: clock: seconds that only go forward; rates are taken on it."""
-        self._asked, self._clock = asked, clock
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
         self._generation, self._drain = Meter(), Meter()
         self._disks: tuple[Disk, Disk] | None = None
         self._disks_at = 0.0
@@ -52,7 +50,7 @@ class Capacity:
         Raises:
             SideUnavailable, ...: as `samplers.connections.wrapped` sorts them.
         """
-        flows, now = read_flows(sides, self._asked.subscriptions), self._clock()
+        flows = read_flows(sides, self._asked.subscriptions)
         self._generation = metered(self._generation, now, flows.log.inserted)
         if (applied := flows.applied) is not None:
             self._drain = metered(self._drain, now, applied)

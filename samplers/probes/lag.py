@@ -75,7 +75,7 @@ class Lag:
             SideUnavailable, ...: as `samplers.connections.wrapped` sorts them.
         """
         trouble = self._markers(sides)
-        flows, now = read_flows(sides, self._asked.subscriptions), self._clock()
+        flows = read_flows(sides, self._asked.subscriptions)
         self._paces = {
             flow.subscription: pace(self._paces.get(flow.subscription), flow, flows.log.flushed, now)
             for flow in flows.flows

@@ -5,6 +5,8 @@ from typing import Any
 
 import psycopg
 
+from comparators.checks.alterations import Alterations, followed, resumed
+from comparators.checks.alterations import figures_of as alteration_figures
 from comparators.checks.replication import (
     CHECKS,
     PublishedSeen,
@@ -19,7 +21,7 @@ from comparators.flows import Flows
 from comparators.preflight import completed
 from samplers.catalog import Subscription, published_tables, select, subscriptions
 from samplers.probes.base import Asked, Reading, Sides
-from samplers.probes.flows import read_flows
+from samplers.probes.flows import permitted, read_flows
 
 
 class Replication:
@@ -32,6 +34,11 @@ class Replication:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._memory: dict[str, Watched] = {}
+        self._alterations: Alterations | None = None
+
+    def resume(self, figures: Mapping[str, float | None], now: float) -> None:
+        """Go on from the figures that an earlier probe gave under the same baseline."""
+        self._alterations = resumed(figures, now)
 
     def look(self, sides: Sides, now: float) -> Reading:
         """Look at subscriptions, workers and counters on the target, and at slots and publications on the source.
@@ -41,6 +48,7 @@ class Replication:
         """
         # the counters first: a failure between the two readings asks for proof of a position after it
         found = subscriptions(sides.target)
+        versions = {row["name"]: row["version"] for row in permitted(sides.target, "subscription_versions") or ()}
         options = {row["name"]: row for row in select(sides.target, f"replication_options{_version(sides.target)}")}
         counts = _counts(sides.target)
         flows = read_flows(sides, self._asked.subscriptions)
@@ -51,8 +59,17 @@ class Replication:
         self._memory = {
             one.name: watched(self._memory.get(one.name), one, flows.log.flushed, now) for one in seen
         }
+        self._alterations = followed(
+            self._alterations, {one.name: versions.get(one.name) for one in seen}, self._stopped(seen, now), now
+        )
         items = judge_replication(self._all(sides, seen, found), self._memory, now)
-        return Reading(completed(items, CHECKS), figures_of(seen, self._memory))
+        figures = figures_of(seen, self._memory) | alteration_figures(self._alterations)
+        return Reading(completed(items, CHECKS), figures)
+
+    def _stopped(self, seen: Sequence[SubscriptionSeen], now: float) -> bool:
+        return any(not one.enabled for one in seen) or any(
+            now in (known.failed_at, known.restarted_at) for known in self._memory.values()
+        )
 
     def _all(
         self, sides: Sides, seen: tuple[SubscriptionSeen, ...], found: Mapping[str, Subscription]

@@ -10,6 +10,7 @@ from tests.helpers import Pair, unique_name
 
 FIGURES = {
     "headroom_ratio", "idle", "drain_bytes_per_second", "wal_bytes_per_second", "wal_peak_bytes_per_second",
+    "observed_seconds",
     "wal_peak_short_bytes_per_second", "backlog_bytes", "predicted_drain_seconds", "slots_retained_bytes",
     "slot_room_bytes", "source_database_bytes", "source_wal_bytes", "target_database_bytes", "target_wal_bytes",
 }  # fmt: skip

@@ -39,8 +39,14 @@ def test_a_healthy_pair_has_no_blocking_item(flowing: Pair):
         reading = settled(probe, sides, 1)
     assert [check.name for check in CHECKS] == [one.name for one in reading.items]
     assert {
-        "apply_errors": 0, "sync_errors": 0, "conflicts": 0, "worker_restarts": 0, "tables_not_ready": 0
+        "apply_errors": 0, "sync_errors": 0, "conflicts": 0, "worker_restarts": 0, "tables_not_ready": 0,
+        "altered_at": None, f"version/{flowing.subscription}": version_of(flowing),
     } == reading.figures  # fmt: skip
+
+
+def version_of(pair: Pair) -> int:
+    query = "SELECT xmin::text::bigint FROM pg_subscription WHERE subname = %s"
+    return int(pair.target.value(query, pair.subscription))
 
 
 def test_an_apply_error_loop_stays_closed_all_the_time_and_opens_only_after_success(flowing: Pair):
@@ -115,6 +121,30 @@ def test_a_skipped_transaction_blocks_and_is_not_forgotten(flowing: Pair):
         assert ItemStatus.BLOCKS_CORRECTNESS == item(probe.look(sides, 1), "skipped-transactions").status
         altered(flowing, "SKIP (lsn = NONE)")
         assert ItemStatus.BLOCKS_CORRECTNESS == item(probe.look(sides, 99), "skipped-transactions").status
+
+
+def test_a_skip_that_is_used_up_between_two_looks_is_noticed_and_survives_a_restart(flowing: Pair):
+    probe = Replication(asked_for(flowing))
+    with sides_of(flowing) as sides:
+        probe.look(sides, 0)
+        altered(flowing, "SKIP (lsn = 'FFFFFFFF/FFFFFF00')")
+        altered(flowing, "SKIP (lsn = NONE)")
+        reading = probe.look(sides, 7)
+        assert "skipped-transactions" not in blocking(reading)
+        assert 7 == reading.figures["altered_at"]
+        after = Replication(asked_for(flowing))
+        after.resume(reading.figures, 9)
+        assert 7 == after.look(sides, 10).figures["altered_at"]
+
+
+def test_an_alteration_while_no_prober_runs_is_noticed_by_the_next(flowing: Pair):
+    with sides_of(flowing) as sides:
+        before = Replication(asked_for(flowing)).look(sides, 0)
+        altered(flowing, "SKIP (lsn = 'FFFFFFFF/FFFFFF00')")
+        altered(flowing, "SKIP (lsn = NONE)")
+        after = Replication(asked_for(flowing))
+        after.resume(before.figures, 9)
+        assert 10 == after.look(sides, 10).figures["altered_at"]
 
 
 def test_a_row_that_apply_did_not_find_is_a_conflict_that_closes(flowing: Pair):

@@ -52,9 +52,15 @@ def test_a_young_meter_takes_what_it_has_for_the_peak():
     assert (None, None, 10 * MB) == (meter.peak_long, meter.peak_short, meter.peak)
 
 
-@pytest.mark.parametrize("back", [(10.0, 5), (3.0, 200)])
-def test_a_position_or_a_clock_that_goes_back_begins_anew(back):
-    assert Meter((back,)) == metered_all([(0, 0), (5, 100), back])
+def test_a_position_that_goes_back_begins_anew():
+    assert Meter(((10.0, 5),)) == metered_all([(0, 0), (5, 100), (10.0, 5)])
+
+
+def test_a_clock_that_goes_back_forgets_no_peak():
+    before = metered_all([(float(t), t * MB) for t in range(70)])
+    after = metered(before, 3.0, 70 * MB)
+    assert (before.peak_long, before.peak_short, before.best) == (after.peak_long, after.peak_short, after.best)
+    assert (0.0, MB) == (after.seconds, after.peak)
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.integers(0, 10 * MB)), min_size=1, max_size=300))

@@ -71,6 +71,14 @@ def test_positions_that_go_back_begin_anew(back):
     assert seen.stalled_seconds is None
 
 
+def test_a_clock_that_goes_back_ends_no_stall():
+    seen = None
+    for now in (100.0, 110.0, 120.0, 50.0, 51.0):
+        seen = pace(seen, replace(FLOW, confirmed=5, progress=None), 9, now)
+    assert seen is not None
+    assert 21.0 == seen.stalled_seconds
+
+
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=30), st.lists(st.integers(0, 3), min_size=30, max_size=30))
 def test_a_stall_is_never_longer_than_since_the_last_progress(steps, writes):
     flushed = applied = 0
