@@ -28,6 +28,7 @@ from auditor.board import Board, BoardKeeper
 from auditor.consumption import Receipt, log_away
 from auditor.evidence import Expected, FindingsReader, expected_of, fold, fold_findings, source_mark
 from auditor.fields import below
+from auditor.gate_limits import limits_of
 from auditor.metrics import Exporter, View
 from auditor.records import Records, open_records
 from auditor.settings import Settings, Side
@@ -344,17 +345,6 @@ def about_gate(settings: Settings, incarnation: str) -> dict[str, Any]:
 def _evaluation(snapshot: Snapshot) -> Evaluation:
     verdict = snapshot.verdict
     return Evaluation(snapshot.id, str(verdict.status), verdict.evaluated_at, verdict.valid_until, snapshot.document)
-
-
-def limits_of(settings: Settings) -> Limits:
-    """Take the gate's limits from the settings; the WAL budget is the slots' limit.
-
-    Raises:
-        SettingInvalid: a limit that is none.
-    """
-    overrides = {"slots-in-budget": float(settings.wal_budget_bytes), **settings.gate.limits}
-    gate = settings.gate
-    return Limits.of(overrides, gate.dwell_seconds, gate.valid_seconds, gate.hysteresis)
 
 
 def missing(evidence: Evidence, limits: Limits, now: float) -> list[str]:

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from auditor.children import Child, ChildSpec, Report
+from auditor.gate_limits import limits_of
 from auditor.locks import held
 from auditor.settings import Settings, Side, config_path
 from auditor.watchers import BudgetWatch, ReadyWatch, RecordsWriter
@@ -42,6 +43,7 @@ def supervise(settings: Settings, config: Path | None, run_for: float | None, op
     """
     settings.check_secrets()
     settings.check_tokens()
+    limits_of(settings)
     _check_files(settings)
     with ExitStack() as stack:
         stack.enter_context(held(settings.open_state_dir() / "run.lock", "`auditor run`"))

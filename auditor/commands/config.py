@@ -42,12 +42,14 @@ def _schema(args: argparse.Namespace) -> int:
 
 def _validate(args: argparse.Namespace) -> int:
     from auditor.accepted_differences import load_accepted
+    from auditor.gate_limits import limits_of
     from auditor.mapping_file import load_mapping
     from auditor.settings import load, problems
 
     file, found = problems(config_of(args))
     if not found:
         settings = load(file)
+        limits_of(settings)
         load_mapping(settings.mapping)
         load_accepted(settings.accepted_differences)
         if args.secrets:

@@ -17,7 +17,8 @@ from auditor.accepted_differences import AcceptedFile, load_accepted, over_cover
 from auditor.board import Board
 from auditor.coverage_shown import coverage_command
 from auditor.evidence import FindingsReader, expected_of, fold_findings
-from auditor.gate import Evaluator, limits_of
+from auditor.gate import Evaluator
+from auditor.gate_limits import limits_of
 from auditor.records import open_records
 from comparators.acceptance import lay_over
 from comparators.errors import SettingInvalid

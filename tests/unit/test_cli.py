@@ -293,3 +293,12 @@ def test_an_installation_that_cannot_be_loaded_proves_nothing_bad(tmp_path: Path
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert 3 == done.returncode
     assert "error: this installation of auditor is broken; hint: " in done.stderr
+
+
+@pytest.mark.parametrize("gate", ["{limits: {samplers-alive: 1.0e+300}}", "{valid_seconds: 1.0e+12}"])
+def test_a_limit_that_would_switch_a_condition_off_is_no_valid_configuration(
+    tmp_path: Path, gate: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "auditor.yaml").write_text(f"{CONFIG}gate: {gate}\n")
+    assert 2 == main(["config", "validate", "-c", str(tmp_path / "auditor.yaml")])
+    assert "hint: " in capsys.readouterr().err

@@ -15,7 +15,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from auditor import api
 from auditor.board import BoardKeeper
 from auditor.consumption import ConsumptionRefused
-from auditor.gate import Gate, limits_of, listen
+from auditor.gate import Gate, listen
+from auditor.gate_limits import limits_of
 from auditor.settings import GateSettings
 from auditor.verdicts import broken, evaluation_id
 from comparators.errors import SettingInvalid, StoreUnavailable
