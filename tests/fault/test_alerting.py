@@ -126,7 +126,7 @@ def test_a_divergence_reaches_the_person_on_call_and_its_end_too(pair: Pair, tmp
         audit.wait_resolved()
         assert webhook.at("AuditorDivergence", "firing") is None
         pair.target.execute(DAMAGE)
-        pair.source.execute("INSERT INTO orders VALUES (2, 20)")
+        pair.source.execute("INSERT INTO orders VALUES (2, 86753)")
         harmed = time.time()
         told = wait_for(lambda: webhook.at("AuditorDivergence", "firing"), 90, "the webhook to be told")
         assert told is not None
@@ -137,7 +137,7 @@ def test_a_divergence_reaches_the_person_on_call_and_its_end_too(pair: Pair, tmp
         ][:1]  # fmt: skip
         assert ("lawful", "critical") == (alert["labels"]["migration"], alert["labels"]["severity"])
         assert alert["annotations"]["runbook_url"].endswith("/user/runbook/AuditorDivergence.md")
-        assert "20" not in json.dumps(alert["annotations"]["description"])
+        assert "86753" not in json.dumps(alert["annotations"]["description"])
         pair.target.execute(REPAIR)
         pair.source.execute("UPDATE orders SET total = 21 WHERE id = 2")
         (finding,) = audit.findings()
