@@ -11,9 +11,11 @@ def main() -> int:
     """Run the command line; give its exit code, also where it cannot even be loaded."""
     try:
         from auditor.cli import main as run
-    except Exception:
-        traceback.print_exc()
-        print("error: this installation of auditor is broken; hint: install it again", file=sys.stderr)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        said = f"{type(error).__name__}: {error}"
+        print(f"error: this installation of auditor is broken: {said}; hint: install it again", file=sys.stderr)
         return NOT_KNOWN
     return run()
 

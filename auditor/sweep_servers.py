@@ -52,8 +52,7 @@ class ServerEngine:
         ):
             pairs = pair_tables(source, target, wanted, mapping)
         skipped = {name: Skipped(name, why) for name, (state, why) in scope.left_out.items() if state == "skipped"}
-        known = {*scope.tables, *scope.left_out, *waiting}
-        strange = {name: Skipped(name, NOT_BROUGHT) for name in mapping.tables if name not in known}
+        strange = {name: Skipped(name, NOT_BROUGHT) for name in {*mapping.tables} - {*scope.tables, *scope.left_out}}
         return Tables(strange | skipped | pairs, waiting)
 
     @contextmanager

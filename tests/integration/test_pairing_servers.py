@@ -18,8 +18,8 @@ from samplers.handshake import Agreement, shake_hands
 from samplers.pairing import Wanted, pair_tables, wanted_of
 from samplers.scope import Catalogs, choose_scope
 from tests.helpers import Pair, unique_name
-from tests.literals import LITERALS, TYPES_SQL
-from tests.pairings import both_digests, digests, pair_of
+from tests.pairings import both_digests, digests, pair_of, pair_of_every_type
+from tests.sweeps import sessions
 
 
 @pytest.fixture
@@ -104,13 +104,7 @@ def test_16_and_18_hash_and_print_every_vector_alike(pair: Pair):
 @pytest.mark.parametrize("major", [major for major in available_majors() if major >= 14])
 def test_any_version_that_is_installed_is_paired_with_18(major: int, postgres_target: PostgresServer):
     with PostgresServer(major, {"fsync": "off"}, f"older-{major}") as server, Pair(server, postgres_target) as pair:
-        pair.execute(TYPES_SQL)
-        columns = ", ".join(f"c{number} {kind}" for number, kind in enumerate(LITERALS))
-        pair.execute(f"CREATE TABLE t (id text PRIMARY KEY, {columns}); INSERT INTO t (id) VALUES ('a')")
-        t = pair_of(pair)
-        assert (Mode.RANGES, False, ()) == (t.mode, t.sha, t.notes)
-        left, right = both_digests(pair, t)
-        assert left == right != []
+        pair_of_every_type(pair)
 
 
 PARTITIONED = """CREATE TABLE m (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
@@ -142,3 +136,15 @@ def test_a_parent_is_read_without_what_inherits_from_it_where_both_sides_inherit
     left, right = both_digests(pair, pair_of(pair, "public.m"))
     assert left == right
     assert 1 == len(left)
+
+
+def test_a_row_that_a_parent_and_its_part_both_hold_is_found_beside_a_partitioned_table(pair: Pair):
+    pair.source.execute(f"{PARTITIONED}; INSERT INTO m SELECT i, 'v' || i FROM generate_series(0, 199) i")
+    pair.target.execute(
+        f"""{INHERITED}; INSERT INTO m1 SELECT i, 'v' || i FROM generate_series(0, 99) i;
+        INSERT INTO m2 SELECT i, 'v' || i FROM generate_series(100, 199) i; INSERT INTO m VALUES (150, 'v150')"""
+    )
+    with sessions(pair) as opened:
+        found = opened.swept("m")
+    assert (1, 199) == (found.different, found.verified)
+    assert [("row-different", (b"150",))] == [(one.kind, one.key) for one in found.differences]

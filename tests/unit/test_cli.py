@@ -282,4 +282,6 @@ def test_an_installation_that_cannot_be_loaded_proves_nothing_bad(tmp_path: Path
     program = "import sys; sys.modules['auditor.cli'] = None; from auditor.__main__ import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert 3 == done.returncode
-    assert "error: this installation of auditor is broken; hint: " in done.stderr
+    assert done.stderr.startswith("error: this installation of auditor is broken: ")
+    assert "; hint: " in done.stderr
+    assert 1 == len(done.stderr.splitlines())
