@@ -49,11 +49,13 @@ def test_every_type_is_hashed_and_printed_alike(between: Pair) -> None:
 
 def test_a_migration_between_them_passes_until_a_row_is_damaged(between: Pair, tmp_path: Path) -> None:
     patients(between)
+    between.source.execute("INSERT INTO clinic.patient VALUES ('kept', '2000-01-01', 'eyes', '{}')")
     between.replicate()
     audit = Audit(between, tmp_path, sweep={"every_seconds": 1, "pause_seconds": 0})
     with audit, Traffic(between):
         audit.command("gate", "check", "--wait", "--timeout", "90")
-        between.target.execute("UPDATE clinic.patient SET allergies = '{nuts}' WHERE code = 'p49'")
+        # a row that no visit writes again: the next change of it would heal it
+        between.target.execute("UPDATE clinic.patient SET allergies = '{nuts}' WHERE code = 'kept'")
         audit.wait_verdict("FAIL", 30)
         kinds = wait_for(lambda: {(f.kind, f.table) for f in audit.findings()}, 10, "a finding")
         assert ("foreign-write", "clinic.patient") in kinds
