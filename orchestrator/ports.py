@@ -1,0 +1,260 @@
+"""What a cutover needs from outside, as protocols, and the values that come back.
+
+Rules of this file:
+1. An effect is idempotent: performed again it finds its work done and says the same.
+2. An effect returns only after it has read its result back; what it returns is evidence and goes into the journal.
+3. `observe` changes nothing, and tells what it could not see by `None`: not known is never good.
+4. `check` changes nothing either; it is asked long before anything is held.
+5. An effect that cannot finish raises: `Retryable` (also `DeadlinePassed`) where the same call may succeed later,
+   `NeedsOperator` where a person must act first. It never swallows a failure.
+6. Nothing that comes back holds a secret or a row's value.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from comparators.positions import Side
+from orchestrator.deadlines import Deadline
+
+Facts = Mapping[str, Any]
+"""JSON values that prove what an effect did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """Why a cutover should not begin, and what to do."""
+
+    name: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which server answered, as it says itself."""
+
+    system: str
+    """`pg_control_system().system_identifier`."""
+    database: str
+    address: str
+    """As in `10.0.0.1:5432`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FenceSeen:
+    """A side's fence as the database shows it; `None` is not known."""
+
+    closed: bool | None
+    """Every role that is to be fenced is; `False` also where only some are."""
+    sessions: int | None = None
+    """Client sessions of fenced roles."""
+    prepared: int | None = None
+    """Prepared transactions."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySeen:
+    """A proxy as it shows itself; `None` is not known."""
+
+    held: bool | None
+    """New transactions wait."""
+    route: Side | None
+    """Where all of its nodes lead; `None` also where they differ."""
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    """What each node of it last acknowledged."""
+
+
+class Fence(Protocol):
+    """Keeps the applications' roles out of one side, by the database itself."""
+
+    side: Side
+
+    def check(self) -> Sequence[Blocker]: ...
+    def rehearse(self, deadline: Deadline) -> Facts:
+        """Exercise every statement of the fence on a role of its own, which nobody uses; with the time it took."""
+        ...
+
+    def close(self, deadline: Deadline) -> Facts:
+        """Take LOGIN from every fenced role, end its sessions until there are none twice; nothing is prepared."""
+        ...
+
+    def open(self, deadline: Deadline) -> Facts:
+        """Give back exactly the LOGINs that `close` took; roles that could not log in before still cannot."""
+        ...
+
+    def observe(self) -> FenceSeen: ...
+
+
+class Proxy(Protocol):
+    """One data access layer (a PgBouncer, a fleet of Envoys, something of the user's)."""
+
+    name: str
+
+    def check(self) -> Sequence[Blocker]: ...
+    def hold(self, deadline: Deadline) -> Facts:
+        """Let new transactions wait; return when none is under way through it."""
+        ...
+
+    def release(self, deadline: Deadline) -> Facts: ...
+    def route(self, to: Side, deadline: Deadline) -> Facts:
+        """Lead everything that comes from now on to a side; return when every node has acknowledged it."""
+        ...
+
+    def observe(self) -> ProxySeen: ...
+    def probe(self, deadline: Deadline) -> Identity:
+        """Ask the server behind it who it is, by a new session through it."""
+        ...
+
+
+class Replication(Protocol):
+    """The way of the data from the old side to the new one, and the way back, which is armed before it is needed."""
+
+    def check(self) -> Sequence[Blocker]: ...
+    def prepare_reverse(self, deadline: Deadline) -> Facts:
+        """Make publication, slot and subscription of the way back, disabled, `origin = none`, `copy_data = false`."""
+        ...
+
+    def position(self, deadline: Deadline) -> Facts:
+        """Give the old side's `fence_lsn`, taken after its last writer was gone. The conductor records it once."""
+        ...
+
+    def write_marker(self, nonce: str, deadline: Deadline) -> Facts:
+        """Write a nonce on the old side that comes by replication."""
+        ...
+
+    def see_marker(self, nonce: str, deadline: Deadline) -> Facts:
+        """Wait until the nonce is seen on the new side."""
+        ...
+
+    def make_durable(self, deadline: Deadline) -> Facts:
+        """Commit synchronously on the new side, so that all that was applied before is on its disk."""
+        ...
+
+    def stop_forward(self, deadline: Deadline) -> Facts:
+        """Disable the subscription of the new side, and see its workers end."""
+        ...
+
+    def commit_line(self, deadline: Deadline) -> Facts:
+        """Give the new side's position before it is opened, as `commit_line`."""
+        ...
+
+    def resume_forward(self, deadline: Deadline) -> Facts:
+        """Enable it again: a cutover was aborted."""
+        ...
+
+    def enable_reverse(self, deadline: Deadline) -> Facts: ...
+    def disarm(self, deadline: Deadline) -> Facts:
+        """Remove the way back that `prepare_reverse` made and that has carried nothing."""
+        ...
+
+    def finalize(self, deadline: Deadline) -> Facts:
+        """Remove what is left of both ways: the door closes."""
+        ...
+
+    def observe(self) -> Facts:
+        """Give `forward` and `reverse`: enabled, disabled, absent, or null where it is not known."""
+        ...
+
+
+class Rows(Protocol):
+    """The last look at the data itself, while nobody writes."""
+
+    def compare_last(self, fence_lsn: int, deadline: Deadline) -> Facts:
+        """Compare the rows written last and those written most; `compared` and `different` are counted."""
+        ...
+
+    def write_canary(self, through: Sequence["Proxy"], nonce: str, deadline: Deadline) -> Facts:
+        """Write a nonce on the new side and read it back through every proxy."""
+        ...
+
+
+class Sequences(Protocol):
+    """Counters, which replication does not carry."""
+
+    def check(self) -> Sequence[Blocker]: ...
+    def set(self, deadline: Deadline) -> Facts:
+        """Set each sequence of the new side past the old one's value, cache and headroom, and read it back."""
+        ...
+
+
+class Consumers(Protocol):
+    """Readers of change slots on the old side, that go on from the new one."""
+
+    def check(self) -> Sequence[Blocker]: ...
+    def drain(self, fence_lsn: int, deadline: Deadline) -> Facts:
+        """Wait until each consumer has confirmed the fence's position."""
+        ...
+
+    def hand_over(self, deadline: Deadline) -> Facts:
+        """Create each slot on the new side while it is fenced, and record where it starts."""
+        ...
+
+    def pause(self, deadline: Deadline) -> Facts: ...
+    def resume(self, on: Side, deadline: Deadline) -> Facts: ...
+
+
+class Gate(Protocol):
+    """The auditor's verdict, asked as any orchestrator would."""
+
+    def verdict(self, deadline: Deadline) -> Facts:
+        """Give the verdict's JSON as it is now."""
+        ...
+
+    def consume(self, verdict: str, cutover: str, deadline: Deadline) -> Facts: ...
+
+
+class Audit(Protocol):
+    """The reverse audit: the same auditor with its sides swapped."""
+
+    def start(self, deadline: Deadline) -> Facts:
+        """Make its slots and start its processes; what it finds counts from the commit line on."""
+        ...
+
+    def verdict(self, deadline: Deadline) -> Facts: ...
+    def stop(self, deadline: Deadline) -> Facts: ...
+
+
+class DeadMan(Protocol):
+    """A process of its own that opens the old side once the orchestrator is gone, if it wins ABORT in the journal."""
+
+    def start(self, deadline: Deadline) -> Facts: ...
+    def alive(self) -> bool | None: ...
+
+
+class Hooks(Protocol):
+    """Programs and addresses of the user's, called at each phase."""
+
+    def call(self, phase: str, facts: Facts, deadline: Deadline) -> Facts:
+        """Call what is configured for a phase.
+
+        Raises:
+            NotReady: one of them failed, said no, or took too long: the phase holds.
+        """
+        ...
+
+
+class Suite(Protocol):
+    """Reads of the user's that are watched after the switch."""
+
+    def measure(self, deadline: Deadline) -> Facts:
+        """Give `errors`, `reads` and `p99_ms`, read through the proxies."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything a conductor acts through; `old` and `new` are the sides of this direction."""
+
+    old: Fence
+    new: Fence
+    proxies: Sequence[Proxy]
+    replication: Replication
+    rows: Rows
+    sequences: Sequences
+    consumers: Consumers
+    gate: Gate
+    audit: Audit
+    dead_man: DeadMan
+    hooks: Hooks
+    suite: Suite
