@@ -5,6 +5,7 @@ Nothing here is used against a user's servers.
 
 from auditor.servers.installations import Installation, available_majors, find_postgres
 from auditor.servers.kafka import KafkaServer
+from auditor.servers.pgbouncer import PgBouncerServer
 from auditor.servers.ports import free_port
 from auditor.servers.postgres import PostgresServer
 from auditor.servers.processes import ServerFailed
@@ -14,6 +15,7 @@ __all__ = [
     "AlertmanagerServer",
     "Installation",
     "KafkaServer",
+    "PgBouncerServer",
     "PostgresServer",
     "PrometheusServer",
     "ServerFailed",
