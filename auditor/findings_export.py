@@ -30,9 +30,10 @@ from comparators.mapping import ColumnRules
 from comparators.mapping import Mapping as Rules
 from comparators.positions import Side
 from comparators.segments import Key
+from comparators.session_settings import PINNED
 from comparators.tables import Skipped, TablePair
 from samplers.catalog import tables
-from samplers.connections import PINNED, connect
+from samplers.connections import connect
 from samplers.pairing import pair_tables, wanted_of
 from samplers.passage import Passage
 from samplers.row_settle import Found, Looks, Settled

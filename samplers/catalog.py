@@ -176,7 +176,7 @@ def select(
     """Run a named query and give its rows by column.
 
     Raises:
-        SideUnavailable, NotPermitted, ...: as `samplers.connections.wrapped` sorts them.
+        SideUnavailable, NotPermitted, ...: as `comparators.server_errors.wrapped` sorts them.
     """
     try:
         with connection.cursor(row_factory=dict_row) as cursor:

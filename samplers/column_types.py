@@ -85,7 +85,7 @@ def table_facts(connection: psycopg.Connection, relids: Collection[int]) -> dict
     """Read the facts of some tables by their OIDs.
 
     Raises:
-        SideUnavailable, NotPermitted, ...: as `samplers.connections.wrapped` sorts them.
+        SideUnavailable, NotPermitted, ...: as `comparators.server_errors.wrapped` sorts them.
     """
     parameters = {"relids": list(relids)}
     columns = _by_table(select(connection, "table_columns", parameters))

@@ -40,7 +40,7 @@ def shake_hands(source: Session, target: Session, types: Collection[str]) -> Agr
     Args:
         types: names of the server's own types that are in use.
     Raises:
-        SideUnavailable, NotPermitted, ...: as `samplers.connections.wrapped` sorts them.
+        SideUnavailable, NotPermitted, ...: as `comparators.server_errors.wrapped` sorts them.
     """
     servers = [fetch(session, _SERVER)[0] for session in (source, target)]
     one_encoding = servers[0][1] == servers[1][1]

@@ -67,7 +67,7 @@ def pair_tables(
         By the table's name, in the order asked for; a table that cannot be read or compared is `Skipped`.
     Raises:
         SettingInvalid: the mapping does not fit the tables.
-        SideUnavailable, NotPermitted, ...: as `samplers.connections.wrapped` sorts them.
+        SideUnavailable, NotPermitted, ...: as `comparators.server_errors.wrapped` sorts them.
     """
     there = look(source, [one.source for one in wanted]), look(target, [one.target for one in wanted])
     found: dict[str, TablePair | Skipped | _Table] = {}

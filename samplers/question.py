@@ -47,7 +47,7 @@ class Question:
         """Wait for the answer and take it.
 
         Raises:
-            SideUnavailable, StatementCancelled, ...: as `samplers.connections.wrapped` sorts them.
+            SideUnavailable, StatementCancelled, ...: as `comparators.server_errors.wrapped` sorts them.
         """
         results = []
         try:

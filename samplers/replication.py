@@ -10,7 +10,8 @@ import time
 from psycopg import pq
 
 from comparators.errors import SideUnavailable
-from samplers.connections import connect_replication, wrapped
+from comparators.server_errors import wrapped
+from samplers.connections import connect_replication
 
 _STATUS = struct.Struct("!cQQQqB")
 _EPOCH_2000 = 946_684_800.0

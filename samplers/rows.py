@@ -9,7 +9,7 @@ from psycopg.pq.abc import PGresult
 from sqlglot import exp
 
 from comparators.errors import SideUnavailable
-from samplers.connections import wrapped
+from comparators.server_errors import wrapped
 
 _NO_EQUALITY = frozenset({"json", "xml", "point", "polygon", "path", "line", "lseg", "box", "circle", "txid_snapshot"})
 """Types that `=` does not compare as texts are compared, or not at all."""
@@ -43,7 +43,7 @@ def fetch(connection: Connection, statement: str, parameters: Sequence[Text] = (
     """Run one statement and give its rows as the server's own texts.
 
     Raises:
-        SideUnavailable, NotPermitted, ...: as `samplers.connections.wrapped` sorts them.
+        SideUnavailable, NotPermitted, ...: as `comparators.server_errors.wrapped` sorts them.
     """
     try:
         result = connection.pgconn.exec_params(statement.encode(), list(parameters))
@@ -56,16 +56,14 @@ def texts_of(result: PGresult, doing: str) -> list[tuple[Text, ...]]:
     """Give the rows of a result as the server's own texts.
 
     Raises:
-        SideUnavailable, NotPermitted, ...: as `samplers.connections.wrapped` sorts them.
+        SideUnavailable, NotPermitted, ...: as `comparators.server_errors.wrapped` sorts them.
     """
     if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
         sqlstate = result.error_field(pq.DiagnosticField.SQLSTATE)
         # the lines after the first may repeat values
         message = result.error_message.decode(errors="replace").strip().partition("\n")[0]
         raise wrapped(message, sqlstate.decode() if sqlstate else None, doing)
-    return [
-        tuple(result.get_value(row, column) for column in range(result.nfields)) for row in range(result.ntuples)
-    ]
+    return [tuple(result.get_value(row, column) for column in range(result.nfields)) for row in range(result.ntuples)]
 
 
 def _identifier(name: str) -> exp.Column:

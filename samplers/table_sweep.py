@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from comparators.digest_sql import key_after, segments_digest, whole_digest
 from comparators.segments import Key, Pace, Plan, Range, bound_arrays
+from comparators.server_errors import Locked, StatementCancelled
 from comparators.tables import Mode, TablePair
 from samplers.anchors import Anchors, flush_position
-from samplers.connections import Locked, StatementCancelled
 from samplers.passage import Passing
 from samplers.question import Question, wait_any
 from samplers.rows import Session, Text, fetch

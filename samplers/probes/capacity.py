@@ -48,7 +48,7 @@ class Capacity:
         """Look at positions and slots, and now and then at the disks.
 
         Raises:
-            SideUnavailable, ...: as `samplers.connections.wrapped` sorts them.
+            SideUnavailable, ...: as `comparators.server_errors.wrapped` sorts them.
         """
         flows = read_flows(sides, self._asked.subscriptions)
         self._generation = metered(self._generation, now, flows.log.inserted)

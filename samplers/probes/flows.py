@@ -25,7 +25,7 @@ def read_flows(sides: Sides, subscriptions: Sequence[str]) -> Flows:
     """Read the positions, the target's first: what it has applied is never ahead of the source's log.
 
     Raises:
-        SideUnavailable, ...: as `samplers.connections.wrapped` sorts them.
+        SideUnavailable, ...: as `comparators.server_errors.wrapped` sorts them.
     """
     known = {row["name"]: row for row in select(sides.target, "flow_subscriptions")}
     progress = {row["origin"]: row["progress"] for row in permitted(sides.target, "flow_progress") or ()}

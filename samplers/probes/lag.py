@@ -72,7 +72,7 @@ class Lag:
         """Send markers for a moment, then look how far each subscription is.
 
         Raises:
-            SideUnavailable, ...: as `samplers.connections.wrapped` sorts them.
+            SideUnavailable, ...: as `comparators.server_errors.wrapped` sorts them.
         """
         trouble = self._markers(sides)
         flows = read_flows(sides, self._asked.subscriptions)

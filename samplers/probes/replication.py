@@ -44,7 +44,7 @@ class Replication:
         """Look at subscriptions, workers and counters on the target, and at slots and publications on the source.
 
         Raises:
-            SideUnavailable, ...: as `samplers.connections.wrapped` sorts them.
+            SideUnavailable, ...: as `comparators.server_errors.wrapped` sorts them.
         """
         # the counters first: a failure between the two readings asks for proof of a position after it
         found = subscriptions(sides.target)

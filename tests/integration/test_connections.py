@@ -4,7 +4,9 @@ import pytest
 from psycopg import pq
 
 from comparators.errors import NotPermitted, PositionLost, SettingInvalid, SideUnavailable
-from samplers.connections import PINNED, Locked, StatementCancelled, connect, connect_replication, failure, wrapped
+from comparators.server_errors import Locked, StatementCancelled, wrapped
+from comparators.session_settings import PINNED
+from samplers.connections import connect, connect_replication, failure
 from tests.helpers import Pair
 
 DIFFERENT = {

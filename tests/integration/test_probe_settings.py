@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from comparators.preflight import Item, ItemStatus
-from samplers.connections import PINNED, connect, connect_unpinned
+from comparators.session_settings import PINNED
+from samplers.connections import connect, connect_unpinned
 from samplers.probes.settings import Settings
 from tests.helpers import Database, Pair, unique_name, wait_for
 from tests.server_probes import as_role, asked, blocking, create_role, items, look, status_of
