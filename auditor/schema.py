@@ -1,13 +1,13 @@
-"""The JSON Schema of the configuration file: the one list of its keys.
+"""The JSON Schema of the configuration file: the one list of its keys."""
 
-`x-must` completes the sentence "VALUE is not ..."; `x-secret` marks a value that no message repeats.
-"""
-
-from typing import Any
-
+from auditor.cutover.schema import CUTOVER
+from auditor.schema_parts import Schema, server
+from auditor.schema_parts import mapping as _object
+from auditor.schema_parts import names as _names
+from auditor.schema_parts import number as _number
+from auditor.schema_parts import secret as _secret
+from auditor.schema_parts import text as _text
 from comparators.throttle import LIMITS as LOAD_LIMITS
-
-Schema = dict[str, Any]
 
 # Limits that a file may set, by condition. Those in FIXED are apart: they are 0 and stay 0.
 LIMITS: dict[str, tuple[float, str]] = {
@@ -53,52 +53,8 @@ FIXED: dict[str, tuple[str, str]] = {
 _SHARES = frozenset({"in-window-share"})
 
 
-def _text(must: str, description: str, **more: Any) -> Schema:
-    return {"type": "string", "description": description, "x-must": must, **more}
-
-
-def _number(must: str, description: str, **more: Any) -> Schema:
-    return {"type": "number", "description": description, "x-must": must, **more}
-
-
-def _object(description: str, properties: Schema, required: tuple[str, ...] = ()) -> Schema:
-    closed: Schema = {
-        "type": "object",
-        "description": description,
-        "x-must": "a mapping of keys to values",
-        "additionalProperties": False,
-    }
-    return closed | {"properties": properties} | ({"required": list(required)} if required else {})
-
-
-def _names(must: str, description: str, item: str = r"\S", **more: Any) -> Schema:
-    one = {"type": "string", "pattern": item, "x-must": must}
-    return {
-        "anyOf": [one, {"type": "array", "items": one, "minItems": 1}],
-        "description": description,
-        "x-must": must,
-        **more,
-    }
-
-
-def _secret(description: str) -> Schema:
-    must = "a reference such as env:NAME or file:PATH"
-    return _text(must, description, pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$", **{"x-secret": True})
-
-
 def _side(which: str) -> Schema:
-    dsn = _text(
-        "a connection string such as host=10.0.0.1 dbname=app user=auditor",
-        "A libpq connection string, `key=value ...` or `postgresql://...`; a password in it is never printed.",
-        minLength=1,
-        examples=["host=10.0.0.1 dbname=app user=auditor"],
-    )
-    password = _secret(
-        "Where the password is: `env:NAME` or `file:PATH`. Left out: pgpass, certificates, IAM or the dsn itself."
-    )
-    return _object(
-        f"The {which}.", {"dsn": dsn, "password": password | {"examples": ["env:SOURCE_PASSWORD"]}}, ("dsn",)
-    )
+    return server(which, secret_example="env:SOURCE_PASSWORD")
 
 
 _REPLICATION = _object(
@@ -229,11 +185,12 @@ def _limit(name: str, default: float, description: str) -> Schema:
     return _number("a number of 0 or more", description, minimum=0, default=default)
 
 
-SCOPES = ("read", "consume", "override", "alert")
+SCOPES = ("read", "consume", "override", "alert", "cutover")
 """What a client of the gate may be allowed to do."""
 _SCOPES = {
     "anyOf": [{"enum": list(SCOPES)}, {"type": "array", "items": {"enum": list(SCOPES)}, "minItems": 1}],
-    "description": "What it allows: `read` verdicts, `consume` them, `override` conditions, send an `alert`.",
+    "description": "What it allows: `read` verdicts, `consume` them, `override` conditions, send an `alert`, steer a "
+    "`cutover`.",
     "x-must": f"one of {', '.join(SCOPES)}, or a list of them",
 }
 
@@ -588,6 +545,7 @@ SCHEMA: Schema = {
         "nudge": _NUDGE,
         "sweep": _SWEEP,
         "probes": _PROBES,
+        "cutover": CUTOVER,
         "mapping": _text(
             "a path",
             "File that pairs the tables of the row audit where the target differs by design.",

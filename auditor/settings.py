@@ -12,16 +12,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from auditor.dsn import add_password, redact_dsn
+from auditor.cutover.settings import CutoverSettings, read_cutover
+from auditor.dsn import redact_dsn
 from auditor.quantities import end_of, parse_seconds, parse_size
 from auditor.secret_ref import SecretRef
 from auditor.settings_checks import document_problems, several
 from auditor.settings_file import Problem, read_document
+from auditor.side_settings import SideSettings, secret_at, side_at
 from comparators.errors import SettingInvalid
 from comparators.positions import Side
 from orchestrator.seen import OverrideSeen
 
 __all__ = [
+    "CutoverSettings",
     "EvidenceSettings",
     "ExportSettings",
     "GateSettings",
@@ -46,29 +49,6 @@ __all__ = [
     "problems",
     "redact_dsn",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class SideSettings:
-    """How one database is reached."""
-
-    dsn: str = field(repr=False)
-    """libpq connection string; may hold a password, so it is printed through `shown` only."""
-    password: SecretRef | None = None
-    """Where the password is. None: pgpass, certificates, IAM, or the dsn itself."""
-
-    def conninfo(self) -> str:
-        """Write the full connection string, secret included: for libpq only, never for a log.
-
-        Raises:
-            SettingInvalid: the secret cannot be read.
-        """
-        return add_password(self.dsn, self.password.resolve()) if self.password else self.dsn
-
-    @property
-    def shown(self) -> str:
-        """The connection string with its secrets hidden."""
-        return redact_dsn(self.dsn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +110,7 @@ class TokenSettings:
     token: SecretRef
     """Where the token is; read again when its file changes and on SIGHUP."""
     scopes: tuple[str, ...]
-    """What it allows: `read`, `consume`, `override`, `alert`."""
+    """What it allows: `read`, `consume`, `override`, `alert`, `cutover`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +340,8 @@ class Settings:
     """How tables are paired that differ by design. None: both sides look alike."""
     accepted_differences: Path | None = None
     """Differences and skipped tables that somebody takes responsibility for. None: nobody does."""
+    cutover: CutoverSettings | None = None
+    """What a cutover acts through. None: this migration is audited only."""
     wal_budget_bytes: int = 1 << 30
     """Bytes of WAL that a slot of ours may hold back before it is dropped: the audit must never fill a user's disk."""
 
@@ -385,6 +367,8 @@ class Settings:
         self.target.conninfo()
         if self.evidence.key:
             self.evidence.key.resolve()
+        if self.cutover:
+            self.cutover.check_secrets()
         if self.transport:
             self.transport.client_options()
 
@@ -461,12 +445,13 @@ def _settings(document: Mapping[str, Any], file: Path) -> Settings:
         "probes": _given(document, "probes", _probes),
         "mapping": _given(document, "mapping", folder.joinpath),
         "accepted_differences": _given(document, "accepted_differences", folder.joinpath),
+        "cutover": _given(document, "cutover", lambda value: read_cutover(value, file, folder)),
         "wal_budget_bytes": _given(document, "wal_budget_bytes", parse_size),
     }
     return Settings(
         migration=migration,
-        source=_side(document["source"], "source", file, folder),
-        target=_side(document["target"], "target", file, folder),
+        source=side_at(document["source"], f"{file}: source", folder),
+        target=side_at(document["target"], f"{file}: target", folder),
         replication=_replication(document["replication"]),
         state_dir=folder / document.get("state_dir", f".auditor/{migration}"),
         **{name: value for name, value in given.items() if value is not None},
@@ -475,18 +460,6 @@ def _settings(document: Mapping[str, Any], file: Path) -> Settings:
 
 def _given(document: Mapping[str, Any], key: str, build: Callable[[Any], Any]) -> Any:
     return build(document[key]) if key in document else None
-
-
-def _side(value: Mapping[str, Any], name: str, file: Path, folder: Path) -> SideSettings:
-    return SideSettings(value["dsn"], _secret(value.get("password"), f"{file}: {name}.password", folder))
-
-
-def _secret(reference: str | None, where: str, folder: Path) -> SecretRef | None:
-    if reference is None:
-        return None
-    if reference.startswith("file:"):
-        reference = f"file:{folder / reference.removeprefix('file:')}"
-    return SecretRef(reference, where)
 
 
 def _replication(value: Mapping[str, Any]) -> ReplicationSettings:
@@ -511,7 +484,7 @@ def _transport(value: Any, file: Path, folder: Path) -> KafkaSettings | None:
 
 def _option_text(name: str, value: Any, file: Path, folder: Path) -> str:
     if name.endswith("password"):
-        secret = _secret(value, f"{file}: transport.kafka.options.{name}", folder)
+        secret = secret_at(value, f"{file}: transport.kafka.options.{name}", folder)
         return secret.reference if secret else ""
     if name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile"):
         return str(folder / value)
@@ -555,7 +528,7 @@ def _probes(value: Mapping[str, Any]) -> ProbeSettings:
 
 
 def _token(value: Mapping[str, Any], where: str, folder: Path) -> TokenSettings:
-    secret = _secret(value["token"], f"{where}: {value['name']}", folder)
+    secret = secret_at(value["token"], f"{where}: {value['name']}", folder)
     assert secret is not None
     return TokenSettings(value["name"], secret, several(value["scopes"]))
 
@@ -567,7 +540,7 @@ def _tls(value: Mapping[str, Any], folder: Path) -> TlsSettings:
 
 
 def _evidence(value: Mapping[str, Any], file: Path, folder: Path) -> EvidenceSettings:
-    key = _secret(value.get("key"), f"{file}: evidence.key", folder)
+    key = secret_at(value.get("key"), f"{file}: evidence.key", folder)
     export = _given(value, "export", lambda given: _export(given, folder))
     plain = {name: item for name, item in value.items() if name not in ("key", "export")}
     return EvidenceSettings(**plain, key=key, export=export)

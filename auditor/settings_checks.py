@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from auditor.dsn import check_dsn, has_password
+from auditor.cutover.settings_checks import cutover_problems, server_problems
 from auditor.quantities import end_of, parse_size
 from auditor.schema import SCHEMA
 from auditor.settings_file import Problem, schema_problems, shown
@@ -30,19 +30,7 @@ def _check_mode(document: Mapping[str, Any]) -> list[Problem]:
 
 
 def _check_sides(document: Mapping[str, Any]) -> list[Problem]:
-    return [problem for name in Side for problem in _check_side(name, document[name])]
-
-
-def _check_side(name: str, side: Mapping[str, Any]) -> list[Problem]:
-    try:
-        check_dsn(side["dsn"])
-    except ValueError as error:
-        return [
-            Problem(f"{name}.dsn", f"(not shown) {error}", "write key=value pairs or postgresql://user@host/database")
-        ]
-    if "password" in side and has_password(side["dsn"]):
-        return [Problem(f"{name}.password", "is given here and in the dsn", "take it out of the dsn")]
-    return []
+    return [problem for name in Side for problem in server_problems(name, document[name])]
 
 
 def _check_names(document: Mapping[str, Any]) -> list[Problem]:
@@ -150,4 +138,5 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], list[Problem]], ...] = (
     _check_budget,
     _check_overrides,
     _check_sizes,
+    cutover_problems,
 )

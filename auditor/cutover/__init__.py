@@ -1,0 +1,1 @@
+"""Carries a cutover: its configuration, the parts it acts through, and how it is shown; nothing here decides."""
