@@ -8,6 +8,8 @@ Rules of this file:
 5. An effect that cannot finish raises: `Retryable` (also `DeadlinePassed`) where the same call may succeed later,
    `NeedsOperator` where a person must act first. It never swallows a failure.
 6. Nothing that comes back holds a secret or a row's value.
+7. `deadline.left()` is asked before every statement: it is also how a holder that lost its lease is stopped.
+8. What a step must have shown is in `orchestrator.evidence`; a fact that is missing is a failure, never a pass.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,14 +78,25 @@ class Fence(Protocol):
         ...
 
     def close(self, deadline: Deadline) -> Facts:
-        """Take LOGIN from every fenced role, end its sessions until there are none twice; nothing is prepared."""
+        """Take LOGIN from every fenced role, end its sessions until there are none twice; nothing is prepared.
+
+        Returns:
+            With `closed`: true, `sessions`: 0, `prepared`: 0, as read back.
+        """
         ...
 
     def open(self, deadline: Deadline) -> Facts:
-        """Give back exactly the LOGINs that `close` took; roles that could not log in before still cannot."""
+        """Give back exactly the LOGINs that `close` took; roles that could not log in before still cannot.
+
+        Returns:
+            With `closed`: false, as read back.
+        """
         ...
 
     def observe(self) -> FenceSeen: ...
+    def identity(self, deadline: Deadline) -> Identity:
+        """Ask the side's own server who it is, so that routing can be proved against it."""
+        ...
 
 
 class Proxy(Protocol):
@@ -93,12 +106,15 @@ class Proxy(Protocol):
 
     def check(self) -> Sequence[Blocker]: ...
     def hold(self, deadline: Deadline) -> Facts:
-        """Let new transactions wait; return when none is under way through it."""
+        """Let new transactions wait; return when none is under way through it, with `held`: true."""
         ...
 
-    def release(self, deadline: Deadline) -> Facts: ...
+    def release(self, deadline: Deadline) -> Facts:
+        """Let the waiting transactions go; with `held`: false, as read back."""
+        ...
+
     def route(self, to: Side, deadline: Deadline) -> Facts:
-        """Lead everything that comes from now on to a side; return when every node has acknowledged it."""
+        """Lead everything that comes from now on to a side; return when every node acknowledged it, with `route`."""
         ...
 
     def observe(self) -> ProxySeen: ...
@@ -112,11 +128,15 @@ class Replication(Protocol):
 
     def check(self) -> Sequence[Blocker]: ...
     def prepare_reverse(self, deadline: Deadline) -> Facts:
-        """Make publication, slot and subscription of the way back, disabled, `origin = none`, `copy_data = false`."""
+        """Make publication, slot and subscription of the way back, disabled, `origin = none`, `copy_data = false`.
+
+        Returns:
+            With `reverse`: "disabled", as read back.
+        """
         ...
 
     def position(self, deadline: Deadline) -> Facts:
-        """Give the old side's `fence_lsn`, taken after its last writer was gone. The conductor records it once."""
+        """Give the old side's `fence_lsn` (an integer), taken after its last writer was gone; it is recorded once."""
         ...
 
     def write_marker(self, nonce: str, deadline: Deadline) -> Facts:
@@ -124,28 +144,35 @@ class Replication(Protocol):
         ...
 
     def see_marker(self, nonce: str, deadline: Deadline) -> Facts:
-        """Wait until the nonce is seen on the new side."""
+        """Wait until the nonce is seen on the new side; with that `nonce`."""
         ...
 
     def make_durable(self, deadline: Deadline) -> Facts:
-        """Commit synchronously on the new side, so that all that was applied before is on its disk."""
+        """Commit synchronously on the new side, so that all that was applied before is on its disk.
+
+        Returns:
+            With `durable`: true.
+        """
         ...
 
     def stop_forward(self, deadline: Deadline) -> Facts:
-        """Disable the subscription of the new side, and see its workers end."""
+        """Disable the subscription of the new side, and see its workers end; with `forward`: "disabled"."""
         ...
 
     def commit_line(self, deadline: Deadline) -> Facts:
-        """Give the new side's position before it is opened, as `commit_line`."""
+        """Give the new side's position before it is opened, as `commit_line` (an integer)."""
         ...
 
     def resume_forward(self, deadline: Deadline) -> Facts:
-        """Enable it again: a cutover was aborted."""
+        """Enable it again: a cutover was aborted; with `forward`: "enabled"."""
         ...
 
-    def enable_reverse(self, deadline: Deadline) -> Facts: ...
+    def enable_reverse(self, deadline: Deadline) -> Facts:
+        """Start the way back and see it stream; with `reverse`: "enabled"."""
+        ...
+
     def disarm(self, deadline: Deadline) -> Facts:
-        """Remove the way back that `prepare_reverse` made and that has carried nothing."""
+        """Remove the way back that `prepare_reverse` made: it carried nothing, or all that it had to (a rollback)."""
         ...
 
     def finalize(self, deadline: Deadline) -> Facts:
@@ -161,11 +188,16 @@ class Rows(Protocol):
     """The last look at the data itself, while nobody writes."""
 
     def compare_last(self, fence_lsn: int, deadline: Deadline) -> Facts:
-        """Compare the rows written last and those written most; `compared` and `different` are counted."""
+        """Compare the rows written last and those written most.
+
+        Returns:
+            With the counts `compared`, `different` and `missing` (could not be compared); `empty`: true where there
+            is not one row in any table, so that nothing could be compared.
+        """
         ...
 
     def write_canary(self, through: Sequence["Proxy"], nonce: str, deadline: Deadline) -> Facts:
-        """Write a nonce on the new side and read it back through every proxy."""
+        """Write a nonce on the new side and read it back through every proxy; with that `nonce`, and `proxies` counted."""
         ...
 
 
@@ -174,7 +206,11 @@ class Sequences(Protocol):
 
     def check(self) -> Sequence[Blocker]: ...
     def set(self, deadline: Deadline) -> Facts:
-        """Set each sequence of the new side past the old one's value, cache and headroom, and read it back."""
+        """Set each sequence of the new side past the old one's value, cache and headroom, and read it back.
+
+        Returns:
+            With the counts `sequences`, and `behind` (read back and not past the old one's).
+        """
         ...
 
 
@@ -183,11 +219,15 @@ class Consumers(Protocol):
 
     def check(self) -> Sequence[Blocker]: ...
     def drain(self, fence_lsn: int, deadline: Deadline) -> Facts:
-        """Wait until each consumer has confirmed the fence's position."""
+        """Wait until each consumer has confirmed the fence's position; with the counts `consumers` and `behind`."""
         ...
 
     def hand_over(self, deadline: Deadline) -> Facts:
-        """Create each slot on the new side while it is fenced, and record where it starts."""
+        """Create each slot on the new side while it is fenced, and record where it starts, as `slots` by name."""
+        ...
+
+    def take_back(self, deadline: Deadline) -> Facts:
+        """Drop the slots that `hand_over` made on the new side: the cutover was aborted, nobody read them."""
         ...
 
     def pause(self, deadline: Deadline) -> Facts: ...
@@ -208,17 +248,32 @@ class Audit(Protocol):
     """The reverse audit: the same auditor with its sides swapped."""
 
     def start(self, deadline: Deadline) -> Facts:
-        """Make its slots and start its processes; what it finds counts from the commit line on."""
+        """Make its slots and start its processes; what it finds counts from the commit line on.
+
+        Returns:
+            With `ready`: true, once its slots are made.
+        """
         ...
 
-    def verdict(self, deadline: Deadline) -> Facts: ...
-    def stop(self, deadline: Deadline) -> Facts: ...
+    def verdict(self, deadline: Deadline) -> Facts:
+        """Give the verdict's JSON as it is now; it decides whether a rollback loses nothing."""
+        ...
+
+    def stop(self, deadline: Deadline) -> Facts:
+        """End its processes and remove its slots."""
+        ...
 
 
 class DeadMan(Protocol):
     """A process of its own that opens the old side once the orchestrator is gone, if it wins ABORT in the journal."""
 
-    def start(self, deadline: Deadline) -> Facts: ...
+    def start(self, attempt: int, deadline: Deadline) -> Facts:
+        """Start it for one attempt and hear that its connections are open; with `ready`: true.
+
+        It takes the lease as anybody does, once that is over: so whoever held it can write no more.
+        """
+        ...
+
     def alive(self) -> bool | None: ...
 
 
@@ -242,6 +297,29 @@ class Suite(Protocol):
         ...
 
 
+class Shadow(Protocol):
+    """Reads that are led to the new side before writes are, where a proxy can tell them apart."""
+
+    def lead(self, deadline: Deadline) -> Facts:
+        """Lead reads to the new side and compare answers; with the counts `compared`, `different` and `errors`.
+
+        Where no proxy can: `possible`: false, and nothing else.
+        """
+        ...
+
+    def back(self, deadline: Deadline) -> Facts:
+        """Lead reads to the old side again."""
+        ...
+
+
+class Budget(Protocol):
+    """Foretells how long writes will be held."""
+
+    def foretell(self, rehearsed: Facts, deadline: Deadline) -> Facts:
+        """Give `predicted_ms`, by part, from what was measured and what `rehearse-fence` recorded."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Everything a conductor acts through; `old` and `new` are the sides of this direction."""
@@ -258,3 +336,5 @@ class Ports:
     dead_man: DeadMan
     hooks: Hooks
     suite: Suite
+    shadow: Shadow
+    budget: Budget
