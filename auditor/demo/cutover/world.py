@@ -1,0 +1,243 @@
+"""Everything the cutover's show starts: source, target, a third server for the journal, a pooler, the auditor."""
+
+import json
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from auditor.demo.cutover import bank
+from auditor.demo.database import literal, one, run, session, wait_until
+from auditor.demo.schema import copied
+from auditor.demo.world import COMMON, RELAXED, answers, environment, merged, tail
+from auditor.servers import PostgresServer, ServerFailed, free_port
+from auditor.servers.pgbouncer import PgBouncerServer
+from auditor.servers.processes import Account, ServerProcess
+from auditor.settings import Settings, load
+from comparators.positions import Side
+
+MIGRATION = "bank"
+DATABASE = "bank"
+READY_SECONDS = 120.0
+COMMAND_SECONDS = 120.0
+STOP_SECONDS = 12.0
+LIMITS = {**RELAXED, "sample-size": 50.0}
+SUPERUSERS = ("control", "auditor")
+"""The role that carries out a cutover, and the auditor's own; on managed servers both get by with less."""
+REPLICATOR = "replicator"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How everybody reaches a side."""
+
+    server: PostgresServer
+    app: str
+    """As the application would past every proxy."""
+    admin: str
+    """As the person who does the damage; a superuser that the fence spares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the servers and the configuration are to be."""
+
+    pools: int = 1
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Laid over the auditor's configuration."""
+    durable: bool = False
+    """The servers write to disk as in production: for measurements."""
+    audited: bool = True
+    """`auditor run` watches the pair, and its gate is asked."""
+
+
+class World:
+    """The show's servers and processes, as a context manager."""
+
+    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
+        self._plan, self._say = plan, say
+        self._closing = ExitStack()
+        self._password = secrets.token_hex(16)
+        self._auditor: ServerProcess | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._closing.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.close()
+
+    @property
+    def through(self) -> list[str]:
+        """The application's ways to the database: one through each pooler."""
+        return [pool.dsn(DATABASE, bank.APPLICATION) for pool in self.pools]
+
+    @property
+    def sides(self) -> Mapping[Side, Stage]:
+        return {Side.SOURCE: self.source, Side.TARGET: self.target}
+
+    def command(self, *words: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
+        """Run one of the auditor's commands to its end, whatever its exit code."""
+        return subprocess.run(
+            self._words(*words), env=environment(), capture_output=True, text=True, timeout=seconds, check=False,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def answer(self, *words: str) -> Any:
+        """Run a command that prints JSON and ends well.
+
+        Raises:
+            ServerFailed: it did not.
+        """
+        done = self.command(*words, "--json")
+        if done.returncode:
+            raise ServerFailed(f"auditor {' '.join(words)} ended with exit code {done.returncode}\n{tail(done.stderr)}")
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def launch(self, *words: str) -> ServerProcess:
+        """Start a command that goes on for long; it is killed with the world."""
+        self._launched += 1
+        log = self.folder / f"{words[-1].lstrip('-')}-{self._launched}.log"
+        process = ServerProcess(self._words(*words), log, environment(), Account(None, None))
+        self._closing.callback(process.kill)
+        return process
+
+    def stop_auditor(self) -> None:
+        """End `auditor run`, as an outage of the gate."""
+        if self._auditor is not None:
+            self._auditor.stop(signal.SIGTERM, STOP_SECONDS)
+            self._auditor = None
+
+    def run_auditor(self) -> None:
+        """Start `auditor run` and wait until its gate answers.
+
+        Raises:
+            ServerFailed: it ended by itself.
+        """
+        process = self._auditor = self.launch("run")
+        wait_until(lambda: not process.alive or answers(self.settings.gate.url), "the auditor", READY_SECONDS, 0.05)
+        if not process.alive:
+            raise ServerFailed(f"auditor run ended while starting\n{process.log_tail()}")
+
+    def _start(self) -> None:
+        self._launched = 0
+        self.folder = Path(tempfile.mkdtemp(prefix="auditor-cutover-"))
+        self._closing.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self._say("starting PostgreSQL 16 (source), 18 (target) and 18 (the journal's), and PgBouncer")
+        common = {key: value for key, value in COMMON.items() if not (self._plan.durable and key == "fsync")}
+        self.source, self.target = self._side(16, common, "source"), self._side(18, common, "target")
+        self.journal = self._journal(common)
+        self._replicate()
+        self.pools = [self._pool(number) for number in range(self._plan.pools)]
+        self.settings = self._configure()
+        if self._plan.audited:
+            self._say("auditor prepare, auditor run")
+            self._prepare()
+            self.run_auditor()
+            self._closing.callback(self.stop_auditor)
+        self._say(f"ask it yourself: {Path(sys.executable).with_name('auditor')} cutover plan -c {self.file}")
+
+    def _side(self, major: int, settings: Mapping[str, str], name: str) -> Stage:
+        server = self._closing.enter_context(PostgresServer(major, settings, name))
+        server.run_program("createdb", DATABASE)
+        with session(server.dsn(DATABASE)) as opened:
+            word = literal(opened, self._password)
+            run(opened, f"CREATE ROLE {bank.APPLICATION} LOGIN PASSWORD {word}")
+            run(opened, *(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD {word}" for role in SUPERUSERS))
+            run(opened, f"CREATE ROLE {REPLICATOR} REPLICATION LOGIN PASSWORD {word} IN ROLE pg_read_all_data")
+            run(opened, f"GRANT CREATE ON SCHEMA public TO {bank.APPLICATION}")
+            bank.create(opened, rows=name == "source")
+        return Stage(server, self._dsn(server, bank.APPLICATION), self._dsn(server, "control"))
+
+    def _journal(self, settings: Mapping[str, str]) -> PostgresServer:
+        server = self._closing.enter_context(PostgresServer(18, settings, "journal"))
+        with session(server.dsn()) as opened:
+            run(opened, f"CREATE ROLE journal LOGIN PASSWORD {literal(opened, self._password)}")
+            run(opened, "CREATE DATABASE journal OWNER journal")
+        return server
+
+    def _dsn(self, server: PostgresServer, user: str, database: str = DATABASE) -> str:
+        return f"{server.dsn(database, user, with_password=False)} password={self._password}"
+
+    def _replicate(self) -> None:
+        with session(self.source.admin) as on_source, session(self.target.admin) as on_target:
+            bank.publish(on_source)
+            place = literal(on_target, self._dsn(self.source.server, REPLICATOR))
+            run(on_target, f"CREATE SUBSCRIPTION {bank.SUBSCRIPTION} CONNECTION {place} PUBLICATION {bank.PUBLICATION}")
+            wait_until(lambda: copied(on_target), "the initial copy", seconds=60)
+            assert one(on_target, "SELECT count(*) FROM accounts") == bank.ACCOUNTS
+
+    def _pool(self, number: int) -> PgBouncerServer:
+        database = {DATABASE: f"{place(self.source.server)} dbname={DATABASE}"}
+        users = dict.fromkeys((bank.APPLICATION, "control"), self._password)
+        return self._closing.enter_context(PgBouncerServer(database, users, name=f"pool-{number + 1}"))
+
+    def _configure(self) -> Settings:
+        document = merged(
+            {
+                "migration": MIGRATION,
+                "source": {"dsn": self._dsn(self.source.server, "auditor")},
+                "target": {"dsn": self._dsn(self.target.server, "auditor")},
+                "replication": {
+                    "mode": "native", "publication": bank.PUBLICATION, "subscription": bank.SUBSCRIPTION,
+                },
+                "sampling": {"rate": 1.0},
+                "transport": "memory",
+                "state_dir": str(self.folder / "state"),
+                "sweep": {"pause_seconds": 0.05, "every_seconds": 20.0},
+                "probes": {"interval_seconds": 0.3},
+                "gate": {"listen": f"127.0.0.1:{free_port()}", "dwell_seconds": 1.0, "limits": LIMITS},
+                "cutover": self._cutover(),
+            },
+            self._plan.config,
+        )  # fmt: skip
+        self.file = self.folder / "auditor.yaml"
+        self.file.touch(mode=0o600)
+        self.file.write_text(yaml.safe_dump(document, sort_keys=False))
+        return load(self.file)
+
+    def _cutover(self) -> dict[str, Any]:
+        places = {str(side): place(stage.server) for side, stage in self.sides.items()}
+        return {
+            "journal": {"dsn": self._dsn(self.journal, "journal", "journal")},
+            "control": {str(side): {"dsn": stage.admin} for side, stage in self.sides.items()},
+            "reverse": {"publisher": {"dsn": self._dsn(self.target.server, REPLICATOR)}},
+            "guard_seconds": 120,
+            "proxies": [
+                {
+                    "kind": "pgbouncer", "name": f"pool-{number + 1}", "admin": {"dsn": pool.admin_dsn},
+                    "config": str(pool.config), "databases": [DATABASE], "places": places,
+                    "probe": {"dsn": pool.dsn(DATABASE, "control")},
+                }
+                for number, pool in enumerate(self.pools)
+            ],
+        }  # fmt: skip
+
+    def _prepare(self) -> None:
+        done = self.command("prepare")
+        if done.returncode:
+            raise ServerFailed(f"auditor prepare ended with exit code {done.returncode}\n{tail(done.stderr)}")
+
+    def _words(self, *words: str) -> Sequence[str]:
+        return [sys.executable, "-m", "auditor", *words, "--config", str(self.file)]
+
+
+def place(server: PostgresServer) -> str:
+    """Write where a server is, as a pooler's configuration says it."""
+    return f"host=127.0.0.1 port={server.port}"
