@@ -67,7 +67,8 @@ class World:
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
         self._plan, self._say = plan, say
         self._closing = ExitStack()
-        self._password = secrets.token_hex(16)
+        self.password = secrets.token_hex(16)
+        """Of every role that the show makes."""
         self._auditor: ServerProcess | None = None
 
     def __enter__(self) -> Self:
@@ -157,7 +158,7 @@ class World:
         server = self._closing.enter_context(PostgresServer(major, settings, name))
         server.run_program("createdb", DATABASE)
         with session(server.dsn(DATABASE)) as opened:
-            word = literal(opened, self._password)
+            word = literal(opened, self.password)
             run(opened, f"CREATE ROLE {bank.APPLICATION} LOGIN PASSWORD {word}")
             run(opened, *(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD {word}" for role in SUPERUSERS))
             run(opened, f"CREATE ROLE {REPLICATOR} REPLICATION LOGIN PASSWORD {word} IN ROLE pg_read_all_data")
@@ -168,12 +169,12 @@ class World:
     def _journal(self, settings: Mapping[str, str]) -> PostgresServer:
         server = self._closing.enter_context(PostgresServer(18, settings, "journal"))
         with session(server.dsn()) as opened:
-            run(opened, f"CREATE ROLE journal LOGIN PASSWORD {literal(opened, self._password)}")
+            run(opened, f"CREATE ROLE journal LOGIN PASSWORD {literal(opened, self.password)}")
             run(opened, "CREATE DATABASE journal OWNER journal")
         return server
 
     def _dsn(self, server: PostgresServer, user: str, database: str = DATABASE) -> str:
-        return f"{server.dsn(database, user, with_password=False)} password={self._password}"
+        return f"{server.dsn(database, user, with_password=False)} password={self.password}"
 
     def _replicate(self) -> None:
         with session(self.source.admin) as on_source, session(self.target.admin) as on_target:
@@ -185,7 +186,7 @@ class World:
 
     def _pool(self, number: int) -> PgBouncerServer:
         database = {DATABASE: f"{place(self.source.server)} dbname={DATABASE}"}
-        users = dict.fromkeys((bank.APPLICATION, "control"), self._password)
+        users = dict.fromkeys((bank.APPLICATION, "control"), self.password)
         return self._closing.enter_context(PgBouncerServer(database, users, name=f"pool-{number + 1}"))
 
     def _configure(self) -> Settings:
