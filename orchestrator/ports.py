@@ -167,8 +167,12 @@ class Replication(Protocol):
         """Enable it again: a cutover was aborted; with `forward`: "enabled"."""
         ...
 
-    def enable_reverse(self, deadline: Deadline) -> Facts:
-        """Start the way back and see it stream; with `reverse`: "enabled"."""
+    def enable_reverse(self, fence_lsn: int, commit_line: int, deadline: Deadline) -> Facts:
+        """Start the way back, and tell both audits where theirs ends and begins; with `reverse`: "enabled"."""
+        ...
+
+    def tend(self, deadline: Deadline) -> Facts:
+        """Hold the slots of both ways to what they may keep; called again and again while the guard lasts."""
         ...
 
     def disarm(self, deadline: Deadline) -> Facts:
@@ -219,7 +223,11 @@ class Consumers(Protocol):
 
     def check(self) -> Sequence[Blocker]: ...
     def drain(self, fence_lsn: int, deadline: Deadline) -> Facts:
-        """Wait until each consumer has confirmed the fence's position; with the counts `consumers` and `behind`."""
+        """Wait until each consumer has confirmed the fence's position, then let it stop.
+
+        Returns:
+            With the counts `consumers` and `behind`.
+        """
         ...
 
     def hand_over(self, deadline: Deadline) -> Facts:
@@ -230,8 +238,21 @@ class Consumers(Protocol):
         """Drop the slots that `hand_over` made on the new side: the cutover was aborted, nobody read them."""
         ...
 
-    def pause(self, deadline: Deadline) -> Facts: ...
-    def resume(self, on: Side, deadline: Deadline) -> Facts: ...
+    def pause(self, deadline: Deadline) -> Facts:
+        """See that each consumer reads and is near the end, so that `drain` is short; it goes on reading until then."""
+        ...
+
+    def resume(self, on: Side, deadline: Deadline) -> Facts:
+        """Let each consumer go on from a side."""
+        ...
+
+    def tend(self, deadline: Deadline) -> Facts:
+        """Move the slots on the side that was left, as nobody reads them; called again and again in the guard."""
+        ...
+
+    def finalize(self, deadline: Deadline) -> Facts:
+        """Drop the slots on the side that was left."""
+        ...
 
 
 class Gate(Protocol):
