@@ -38,6 +38,8 @@ _PINNED = {
 }
 _SHARE = 0.9
 """Of the time that is left, what a statement gets; set again only where it has become too long or too short."""
+_ONLY_ASKED = 1 << 30
+"""How often a statement is performed before its plan is kept, where that was not asked for."""
 _LOOK_SECONDS = 0.05
 """Between two looks at the clock while a server does not answer."""
 _IDENTITY = """SELECT system_identifier, current_database(), host(inet_server_addr()), inet_server_port()
@@ -96,6 +98,18 @@ class Session:
             cursor = connection.execute(statement, params or None)
             return cursor.fetchall() if cursor.description else []
 
+    def ask(self, statement: str, params: Sequence[Any] = (), *, deadline: Deadline) -> list[Row]:
+        """Perform one statement that names its parameters $1, $2 ..., and keep its plan for the next time.
+
+        Raises:
+            As `execute`.
+        """
+        connection = self._opened(deadline)
+        with self._sorted(deadline):
+            connection.limit(deadline.left())
+            cursor = psycopg.RawCursor(connection).execute(statement.encode(), params or None, prepare=True)
+            return cursor.fetchall() if cursor.description else []
+
     def value(self, statement: Statement, params: Sequence[Any] = (), *, deadline: Deadline) -> Any:
         """Give the first column of the only row a statement returns; `None` where it returns none.
 
@@ -137,6 +151,13 @@ class Session:
         """
         return self._opened(deadline).info.server_version
 
+    def take_warnings(self) -> list[str]:
+        """Give what the server warned of since this was asked last: a commit that no standby confirmed, for one."""
+        if self._connection is None:
+            return []
+        found, self._connection.warned = self._connection.warned, []
+        return found
+
     def pid(self, deadline: Deadline) -> int:
         """Give the session's process on the server.
 
@@ -155,10 +176,13 @@ class Session:
     def _open(self, deadline: Deadline) -> "_Timed":
         params = self._params(deadline)
         try:
-            return _Timed.connect(libpq.make_conninfo(**params), autocommit=True, prepare_threshold=None)
+            connection = _Timed.connect(libpq.make_conninfo(**params), autocommit=True, prepare_threshold=_ONLY_ASKED)
         except psycopg.Error as error:
             message = without_secrets(str(error), params)
             raise wrapped(message, error.sqlstate, f"{self._doing}: connect") from None
+        connection.warned, connection.prepared_max = [], None
+        connection.add_notice_handler(connection.heed)
+        return connection
 
     def _params(self, deadline: Deadline) -> dict[str, Any]:
         params = {**DEFAULTS, **parsed(self._dsn)}
@@ -205,6 +229,13 @@ class _Timed(psycopg.Connection[Row]):
     until: Deadline | None = None
     limited: float = 0.0
     """The `statement_timeout` that the session has, in seconds; 0 is not known."""
+
+    warned: list[str]
+
+    def heed(self, notice: psycopg.errors.Diagnostic) -> None:
+        """Keep a warning."""
+        if notice.severity_nonlocalized == "WARNING":
+            self.warned.append(notice.message_primary or "")
 
     def limit(self, left: float) -> None:
         """Let the server give the next statement up before the time is over."""
