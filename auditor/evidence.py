@@ -224,6 +224,7 @@ def _sampler(record: Mapping[str, Any] | None) -> SamplerSeen | None:
             retained_bytes=fields.whole(slot, "retained_bytes"),
             wal_status=fields.text(slot, "wal_status"),
         ),
+        rate=fields.number(record, "rate"),
     )
 
 

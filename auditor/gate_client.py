@@ -75,11 +75,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def client_of(settings: Settings, way: Way) -> GateClient:
+def client_of(settings: Settings, way: Way, scope: str = "read") -> GateClient:
     """Find the way to a gate: to this host's own, its own configuration says everything.
 
     A gate elsewhere gets only the token that it was named with: a URL must not draw a secret out of a configuration.
 
+    Args:
+        scope: what the client is going to do there.
     Raises:
         SettingInvalid: the token or a file cannot be read.
     """
@@ -87,7 +89,7 @@ def client_of(settings: Settings, way: Way) -> GateClient:
     if way.token is not None:
         token: str | None = SecretRef(way.token, "--token").resolve().strip()
     else:
-        token = None if way.url else _own_token(settings.gate)
+        token = None if way.url else _own_token(settings.gate, scope)
     return GateClient(base, token, _context(settings, way) if base.startswith("https:") else None)
 
 
@@ -99,10 +101,10 @@ def detail_of(body: bytes) -> str:
         return ""
 
 
-def _own_token(gate: GateSettings) -> str | None:
-    """Give the first token that may read and that this process can read itself."""
+def _own_token(gate: GateSettings, scope: str) -> str | None:
+    """Give the first token that has the scope and that this process can read itself."""
     for token in gate.tokens:
-        if "read" in token.scopes:
+        if scope in token.scopes:
             try:
                 return token.token.resolve().strip()
             except SettingInvalid:

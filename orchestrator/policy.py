@@ -139,6 +139,8 @@ class Sample:
     in_window_share: float | None = None
     bound_95: float | None = None
     bound_table: str | None = None
+    rate: float | None = None
+    """Share of the transactions that both sides sample now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +307,7 @@ def _positions(evidence: Evidence) -> dict[str, int | None]:
 def _sample(evidence: Evidence, measured: list[Outcome]) -> Sample:
     share = next(outcome.value for outcome in measured if outcome.name == "in-window-share")
     if evidence.tally is None:
-        return Sample(in_window_share=share)
+        return Sample(in_window_share=share, rate=_rate(evidence))
     tally, differing = evidence.tally, evidence.findings.differing if evidence.findings else {}
     bounds = {
         table: upper_bound(min(differing.get(table, 0), count), count)
@@ -314,7 +316,14 @@ def _sample(evidence: Evidence, measured: list[Outcome]) -> Sample:
     }
     table = max(bounds, key=lambda name: bounds[name]) if bounds else None
     bound = bounds[table] if table is not None else None
-    return Sample(tally.transactions, tally.changes, tally.matched, share, bound, table)
+    return Sample(tally.transactions, tally.changes, tally.matched, share, bound, table, _rate(evidence))
+
+
+def _rate(evidence: Evidence) -> float | None:
+    """Give the share that both sides sample: the smaller one's."""
+    rates = [None if side is None else side.rate for side in (evidence.source, evidence.target)]
+    known = [rate for rate in rates if rate is not None]
+    return min(known) if len(known) == len(rates) else None
 
 
 def _next_steps(outcomes: tuple[Outcome, ...]) -> tuple[str, ...]:

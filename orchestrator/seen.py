@@ -37,6 +37,8 @@ class SamplerSeen:
     waiting_for: str | None = None
     error: str | None = None
     slot: SlotSeen | None = None
+    rate: float | None = None
+    """Share of the transactions that it samples."""
 
 
 @dataclass(frozen=True, slots=True)
