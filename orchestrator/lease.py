@@ -6,6 +6,7 @@ Rules of this file:
 2. A process that was stopped and wakes finds the time passed: `LeasedDeadline.left` is asked before each statement.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -112,10 +113,8 @@ class Keeper:
             self._thread.join()
             self._thread = None
         if give_up and self.left() > 0:
-            try:
+            with contextlib.suppress(LeaseLost, StoreUnavailable):  # it runs out by itself
                 self._journal.release(self._epoch)
-            except (LeaseLost, StoreUnavailable):
-                pass  # it runs out by itself
         self._until = float("-inf")
 
     def _keep(self) -> None:
@@ -145,14 +144,12 @@ class LeasedDeadline(Deadline):
     keeper: Keeper | None = None
 
     def left(self) -> float:
-        """Give the seconds that are left of both.
+        """Give the seconds that are left of the step's own time.
 
         Raises:
             DeadlinePassed: the step's time is over.
             LeaseLost: the lease is.
         """
-        left = Deadline.left(self)
-        if self.keeper is None:
-            return left
-        self.keeper.check()
-        return min(left, self.keeper.left())
+        if self.keeper is not None:
+            self.keeper.check()
+        return Deadline.left(self)

@@ -201,7 +201,7 @@ class Rows(Protocol):
         ...
 
     def write_canary(self, through: Sequence["Proxy"], nonce: str, deadline: Deadline) -> Facts:
-        """Write a nonce on the new side, read it back through every proxy; with that `nonce`, and `proxies`: how many."""
+        """Write a nonce on the new side, read it back through every proxy; with that `nonce`, and `proxies` counted."""
         ...
 
 
