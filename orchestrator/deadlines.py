@@ -1,7 +1,7 @@
 """Deadlines: every effect of a cutover has one of its own, on the monotonic clock of the process that acts."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from comparators.errors import Retryable
@@ -22,6 +22,10 @@ class Deadline:
     def within(cls, seconds: float, doing: str) -> Self:
         """Start the clock now."""
         return cls(time.monotonic() + seconds, doing)
+
+    def anew(self, seconds: float, doing: str) -> Self:
+        """Start the clock again, for undoing what came too late; what else ends this deadline ends that one too."""
+        return replace(self, at=time.monotonic() + seconds, doing=doing)
 
     def left(self) -> float:
         """Give the seconds that are left.
