@@ -1,7 +1,7 @@
 """The JSON Schema of the configuration's section `cutover`."""
 
 from auditor.schema_parts import Schema, by_kind, listed, mapping, number, secret, server, text
-from orchestrator.cutover import ABORT_STEPS, STEPS, Phase
+from orchestrator.cutover import ALL_STEPS, Phase
 
 HOLD_BUDGET_MS = 750
 GUARD_SECONDS = 3600
@@ -9,7 +9,7 @@ APPROVALS_NEEDED = 1
 APPROVAL_SECONDS = 3600
 MAX_P99_MS = 50
 MAX_ERROR_SHARE = 0.001
-STEP_NAMES = tuple(step.name for step in (*STEPS, *ABORT_STEPS))
+STEP_NAMES = tuple(ALL_STEPS)
 
 _NAME = text(
     "a name of letters, digits, dots, hyphens and underscores",

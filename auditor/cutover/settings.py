@@ -22,7 +22,7 @@ class PgBouncerSettings:
     admin: SideSettings
     config: Path
     databases: tuple[str, ...]
-    places: Mapping[Side, str]
+    places: Mapping[Side, str] = field(hash=False)
     probe: SideSettings
 
 
@@ -34,7 +34,7 @@ class EnvoySettings:
     listen: str
     nodes: tuple[str, ...]
     cluster: str
-    places: Mapping[Side, str]
+    places: Mapping[Side, str] = field(hash=False)
     probes: tuple[SideSettings, ...]
     reads_cluster: str | None = None
 
@@ -125,7 +125,7 @@ class CutoverSettings:
 
     journal: SideSettings
     """The third database; neither side."""
-    control: Mapping[Side, SideSettings]
+    control: Mapping[Side, SideSettings] = field(hash=False)
     """Roles that act on the sides; the fence spares them."""
     publisher: SideSettings
     """The target, as the source reaches it for the way back."""

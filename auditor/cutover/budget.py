@@ -1,0 +1,118 @@
+"""Foretell how long writes will be held, from what was measured; what is not known is refused, never taken for nothing.
+
+A part is as long as it was measured to be: by the probes (transactions under way, what apply must still drain, the
+marker's round trip), by the rehearsal of the fence, by the same step of an earlier attempt, and by the journal's own
+entries (each step is written down before and after). Only a step that never ran counts with what is allowed for it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from statistics import median
+from typing import Any, Protocol
+
+from comparators.errors import NotReady
+from orchestrator.cutover import STEPS
+from orchestrator.deadlines import Deadline
+from orchestrator.ports import Facts
+from orchestrator.records import Entry, Kind
+
+ALLOWED_MS: Mapping[str, float] = {
+    "compare-last": 50,
+    "set-sequences": 25,
+    "hand-over-consumers": 50,
+    "confirm-verdict": 25,
+    "stop-forward": 25,
+    "enable-reverse": 25,
+    "route-proxies": 25,
+}
+"""What a step that was never measured here is taken to need; others count with `OTHERS_MS`."""
+OTHERS_MS = 10
+HELD = tuple(step.name for step in STEPS if step.holds_writes)
+_RECENT_GAPS = 50
+
+
+class Figures(Protocol):
+    """What the probes measured last, by group."""
+
+    def figures(self, deadline: Deadline) -> Mapping[str, Mapping[str, Any]]: ...
+
+
+class MeasuredBudget:
+    """Foretells the time from figures of the gate and entries of the journal."""
+
+    def __init__(self, gate: Figures, entries: Callable[[], Iterable[Entry]]) -> None:
+        self._gate, self._entries = gate, entries
+
+    def foretell(self, rehearsed: Facts, deadline: Deadline) -> Facts:
+        """Give `predicted_ms` and its parts.
+
+        Raises:
+            NotReady: a part is not known.
+        """
+        return predict(self._gate.figures(deadline), rehearsed, list(self._entries()))
+
+
+def predict(figures: Mapping[str, Mapping[str, Any]], rehearsed: Facts, entries: list[Entry]) -> dict[str, Any]:
+    """Add the parts up.
+
+    Args:
+        figures: of the probes, by group.
+        rehearsed: what the fence's rehearsal recorded; `ms` is its time.
+        entries: of the journal, in order.
+    Raises:
+        NotReady: a part is not known.
+    """
+    known = step_times(entries)
+    parts = {
+        "hold-proxies": max(
+            _known(figures, "activity", "oldest_transaction_seconds") * 1000, known.get("hold-proxies", 0)
+        ),
+        "close-old": max(_number(rehearsed, "ms", "how long the fence takes"), known.get("close-old", 0)),
+        "see-marker": _known(figures, "capacity", "predicted_drain_seconds") * 1000
+        + _known(figures, "lag", "marker_p99_ms"),
+        "journal": journal_ms(entries) * 2 * len(HELD),
+    }
+    parts |= {name: known.get(name, ALLOWED_MS.get(name, OTHERS_MS)) for name in HELD if name not in parts}
+    rounded = {name: round(value, 1) for name, value in parts.items()}
+    return {"predicted_ms": round(sum(parts.values()), 1), "parts": rounded}
+
+
+def step_times(entries: Iterable[Entry]) -> dict[str, float]:
+    """Give for each step the longest of its completed runs, in milliseconds."""
+    began: dict[tuple[int, str, str], Entry] = {}
+    times: dict[str, float] = {}
+    for entry in entries:
+        key = (entry.attempt, entry.direction, entry.step)
+        if entry.kind is Kind.INTENT:
+            began[key] = entry
+        elif entry.kind is Kind.DONE and (start := began.pop(key, None)) and start.epoch == entry.epoch:
+            took = (entry.at - start.at).total_seconds() * 1000
+            times[entry.step] = max(times.get(entry.step, 0.0), took)
+    return times
+
+
+def journal_ms(entries: list[Entry]) -> float:
+    """Give what one entry costs: the typical time from a step's end to the next one's beginning.
+
+    Raises:
+        NotReady: the journal holds too little to tell.
+    """
+    gaps = [
+        (after.at - before.at).total_seconds() * 1000
+        for before, after in pairwise(entries)
+        if before.kind is Kind.DONE and after.kind is Kind.INTENT and before.epoch == after.epoch
+    ]
+    if not gaps:
+        raise NotReady("how long the journal takes to write an entry is not known: it holds no two steps in a row")
+    return max(median(gaps[-_RECENT_GAPS:]), 0.0)
+
+
+def _known(figures: Mapping[str, Mapping[str, Any]], group: str, name: str) -> float:
+    return _number(figures.get(group, {}), name, f"the probes' figure {group}.{name}")
+
+
+def _number(values: Mapping[str, Any], name: str, what: str) -> float:
+    value = values.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise NotReady(f"{what} is not known, and with it how long writes would be held")
+    return float(value)
