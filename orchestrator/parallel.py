@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from comparators.errors import AuditorError
-
 Answer = TypeVar("Answer")
 
 
