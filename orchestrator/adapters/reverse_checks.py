@@ -85,14 +85,18 @@ def _table_blockers(row: tuple[Any, ...]) -> list[Blocker]:
 
 def _columns(source: Session, target: Session, tables: Sequence[str], deadline: Deadline) -> list[Blocker]:
     """Find columns that only the target has: replication back would stop at the first row."""
-    sides = [dict(side.execute(_COLUMNS, [list(tables)], deadline=deadline)) for side in (source, target)]
-    there, here = sides
-    more = {table: sorted(set(columns) - set(there.get(table, ()))) for table, columns in here.items()}
+    there = _columns_of(source, tables, deadline)
+    here = _columns_of(target, tables, deadline)
+    more = {table: sorted(columns - there.get(table, set())) for table, columns in here.items()}
     return [
         Blocker("reverse-columns", f"{table}: only the target has {', '.join(columns)}",
                 "add the columns on the source too; replication back stops without them")
         for table, columns in more.items() if columns
     ]  # fmt: skip
+
+
+def _columns_of(side: Session, tables: Sequence[str], deadline: Deadline) -> dict[str, set[str]]:
+    return {table: set(names) for table, names in side.execute(_COLUMNS, [list(tables)], deadline=deadline)}
 
 
 def _subscriptions(target: Session, forward: Sequence[str], deadline: Deadline) -> list[Blocker]:

@@ -72,7 +72,7 @@ def subscriptions(session: Session, names: Sequence[str], deadline: Deadline) ->
     """Look at some subscriptions of the session's database; one that is not there is left out."""
     origin = "s.suborigin" if session.version(deadline) >= ORIGINS else "'any'"
     rows = session.execute(_SUBSCRIPTIONS.format(origin=origin).encode(), [list(names)], deadline=deadline)
-    return {row[1]: SubscriptionSeen(*row[:6], workers=tuple(row[6] or ())) for row in rows}
+    return {row[1]: SubscriptionSeen(*row[:6], tuple(row[6] or ())) for row in rows}
 
 
 def slots(session: Session, names: Sequence[str], deadline: Deadline) -> dict[str, SlotSeen]:
@@ -191,5 +191,5 @@ def _end(session: Session, pids: Sequence[int], deadline: Deadline) -> None:
 
 
 def _alter(session: Session, name: str, what: str, deadline: Deadline) -> None:
-    statement = sql.SQL("ALTER SUBSCRIPTION {} " + what).format(sql.Identifier(name))  # type: ignore[arg-type]
+    statement = sql.SQL("ALTER SUBSCRIPTION {} " + what).format(sql.Identifier(name))
     session.execute(statement, deadline=deadline)
