@@ -24,7 +24,8 @@ class Answering:
     """Stands for the client of a gate; remembers what it was asked."""
 
     def __init__(self, *answers: tuple[int, Any]) -> None:
-        self.answers, self.asked, self.base = list(answers), [], "http://gate"
+        self.answers, self.base = list(answers), "http://gate"
+        self.asked: list[tuple[str, str, Any]] = []
 
     def request(self, method: str, path: str, timeout: float, body: Any = None) -> tuple[int, str, bytes]:
         self.asked.append((method, path, body))
