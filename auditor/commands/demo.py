@@ -10,6 +10,9 @@ auditor demo --seconds 30 --json                 PASS, as JSON on the last line
 auditor demo --seconds 30 --inject changed-column
 auditor demo --observability                     Prometheus with the alerts loaded, until Ctrl-C
 auditor demo --list-faults
+auditor demo --cutover                           a whole cutover, with clients at work
+auditor demo --cutover --inject target-lost      one that must abort
+auditor demo --cutover --kill-at commit          one whose orchestrator is killed, and started again
 """
 
 
@@ -26,6 +29,10 @@ def register(commands: Commands) -> None:
     demo.add_argument(
         "--observability", action="store_true", help="let Prometheus and Alertmanager watch, and say where they are"
     )
+    demo.add_argument(
+        "--cutover", action="store_true", help="carry the migration through its cutover; --inject takes its faults then"
+    )
+    demo.add_argument("--kill-at", metavar="STEP", help="kill the cutover's orchestrator there, and start it again")
     add_json(demo)
 
 

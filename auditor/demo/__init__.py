@@ -5,6 +5,10 @@ import argparse
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `auditor demo` and give its exit code."""
+    if args.cutover or args.kill_at:
+        from auditor.demo.cutover.command import show
+
+        return show(args)
     from auditor.demo.command import demo
 
     return demo(args)

@@ -60,6 +60,11 @@ class ServerProcess:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """As `subprocess` gives it; `None` while it runs."""
+        return self._process.poll()
+
     def tie(self, folders: Sequence[Path]) -> None:
         """Have the server killed and the folders removed should this process die without a word."""
         command = [sys.executable, "-I", "-S", leash_program.__file__, str(self.pid), *map(str, folders)]

@@ -93,6 +93,11 @@ class World:
     def sides(self) -> Mapping[Side, Stage]:
         return {Side.SOURCE: self.source, Side.TARGET: self.target}
 
+    @property
+    def journal_admin(self) -> str:
+        """The journal's database, as its superuser."""
+        return self.journal.dsn("journal")
+
     def command(self, *words: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
         """Run one of the auditor's commands to its end, whatever its exit code."""
         return subprocess.run(

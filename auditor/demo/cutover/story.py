@@ -1,0 +1,245 @@
+"""The story of one cutover: clients at work, an order to start, a fault or a kill on the way, and what it came to."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+
+from auditor.demo.cutover.breakpoints import Breakpoint, Breakpoints, Moment
+from auditor.demo.cutover.checker import Witness, check, writable
+from auditor.demo.cutover.clients import LiveClients
+from auditor.demo.cutover.faults import FAULTS, End, Fault, Heal
+from auditor.demo.cutover.told import Told, end_of
+from auditor.demo.cutover.world import World
+from auditor.demo.database import wait_until
+from auditor.servers import ServerFailed
+from auditor.servers.processes import ServerProcess
+from comparators.errors import AuditorError
+from comparators.positions import Side
+from orchestrator.cutover import ABORT_STEPS, ALL_STEPS, STEPS
+from orchestrator.records import Direction, Entry, Kind
+
+BUSY_SECONDS = 2.0
+"""For the clients to be at work before anything is asked of them."""
+GUARD_SECONDS = 3.0
+"""How long the show lets the promoted side be watched before its operator closes the door."""
+PASS_SECONDS = 150.0
+END_SECONDS = 240.0
+LOOK_SECONDS = 0.05
+AGAIN_SECONDS = 1.0
+CLIENTS_SECONDS = 60.0
+OPERATOR = "the show's operator"
+
+
+class How(StrEnum):
+    """How an orchestrator is disturbed."""
+
+    KILL = "kill"
+    STOP = "stop"
+    """Stopped until somebody else has done its work, then woken: a zombie."""
+    CUT = "cut"
+    """Its session with the journal is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Where and how an orchestrator is disturbed."""
+
+    step: str
+    moment: Moment = Moment.AFTER
+    how: How = How.KILL
+
+    @property
+    def direction(self) -> Direction:
+        there = {step.name for step in (*STEPS, *ABORT_STEPS)}
+        return Direction.FORWARD if self.step in there else Direction.BACK
+
+    @property
+    def fault(self) -> Fault | None:
+        """What must happen so that the cutover comes to the step."""
+        if self.direction is Direction.BACK:
+            return FAULTS["operator-rolls-back"]
+        return LATE_ABORT if self.step in {step.name for step in ABORT_STEPS} else None
+
+
+LATE_ABORT = Fault(
+    "operator-aborts-late", "an operator says abort just before the commit", "record-commit-line",
+    FAULTS["operator-aborts"].inject, reason="operator",
+)  # fmt: skip
+"""Everything that an abort has to put back has been done by then."""
+KILLABLE: Sequence[str] = tuple(ALL_STEPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the user asked for."""
+
+    fault: Fault | None = None
+    kill: Kill | None = None
+
+    @property
+    def strikes(self) -> Fault | None:
+        return self.fault or (self.kill.fault if self.kill else None)
+
+    @property
+    def finalizes(self) -> bool:
+        """Say whether the operator closes the door at the end."""
+        fault = self.strikes
+        return fault is None or fault.end is End.PROMOTED
+
+
+class Story:
+    """One cutover from its approval to its end."""
+
+    def __init__(self, world: World, order: Order, say: Callable[[str], None]) -> None:
+        self._world, self._order, self._say = world, order, say
+        self._journal = world.open_journal()
+        self._before = len(self._journal.entries())
+        self._entries: list[Entry] = []
+        self._processes: list[ServerProcess] = []
+        self._guarded_at: float | None = None
+        self._finalizing = False
+        self._heals: list[Heal] = []
+
+    def tell(self) -> Told:
+        """Let it happen.
+
+        Raises:
+            ServerFailed: a command that must work did not.
+            TimeoutError: it did not come to an end.
+        """
+        world, began = self._world, time.monotonic()
+        live = LiveClients(world.through, world.folder / f"writes-{self._before}")
+        witness = Witness({side: stage.app for side, stage in world.sides.items()})
+        with ExitStack() as closing:
+            closing.callback(self._heal)
+            live.start()
+            closing.callback(live.stop)
+            time.sleep(BUSY_SECONDS)
+            self._await_pass()
+            world.answer("cutover", "approve", "--by", OPERATOR)
+            witness.start()
+            closing.callback(witness.stop)
+            self._happen(closing)
+            over = time.monotonic()
+            self._heal()
+            wait_until(lambda: live.all_wrote_since(over), "every client to write again", CLIENTS_SECONDS)
+        return self._told(began, live, witness)
+
+    def _await_pass(self) -> None:
+        self._say("waiting for the gate's PASS")
+        wait = ("gate", "check", "--wait", "--timeout", f"{PASS_SECONDS:.0f}")
+        done = self._world.command(*wait, seconds=PASS_SECONDS + 60)
+        if done.returncode:
+            raise ServerFailed(f"the gate did not open\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
+
+    def _happen(self, closing: ExitStack) -> None:
+        """Start it, strike where the order says, and follow it to its end."""
+        stops, fault, kill = Breakpoints(self._world.journal_admin), self._order.strikes, self._order.kill
+        stops.install()
+        strike = closing.enter_context(stops.at(fault.step, Moment.BEFORE)) if fault else None
+        hit = closing.enter_context(stops.at(kill.step, kill.moment, kill.direction)) if kill else None
+        self._start()
+        if fault and strike:
+            self._follow(strike)
+            self._strike(fault, strike)
+        if kill and hit:
+            self._follow(hit)
+            self._disturb(kill, hit)
+        self._follow(None)
+
+    def _strike(self, fault: Fault, strike: Breakpoint) -> None:
+        self._say(f"now: {fault.what}")
+        self._heals.append(fault.inject(self._world))
+        strike.go_on()
+        if fault.heal_at_once:
+            self._heal()
+
+    def _disturb(self, kill: Kill, hit: Breakpoint) -> None:
+        """Disturb the orchestrator that waits at a breakpoint."""
+        self._say(f"now: {kill.how} at {kill.step}")
+        pid = self._processes[-1].pid
+        if kill.how is How.KILL:
+            os.kill(pid, signal.SIGKILL)
+        elif kill.how is How.STOP:
+            os.kill(pid, signal.SIGSTOP)
+        if kill.moment is Moment.AFTER or kill.how is How.CUT:
+            hit.cut()
+        else:
+            hit.go_on()
+        if kill.how is How.STOP:
+            self._start()
+            self._follow(None)
+            os.kill(pid, signal.SIGCONT)
+
+    def _start(self) -> None:
+        self._processes.append(self._world.launch("cutover", "start"))
+
+    def _follow(self, until: Breakpoint | None) -> None:
+        """Read along until an orchestrator stands at a breakpoint, or all have ended and so has what was begun."""
+        deadline = time.monotonic() + END_SECONDS
+        while not (until.reached is not None if until else self._ended()):
+            self._read()
+            self._keep_door()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the cutover did not get on within {END_SECONDS:g} s\n{self._log()}")
+            time.sleep(LOOK_SECONDS)
+        self._read()
+
+    def _ended(self) -> bool:
+        """Say whether it is over; where its orchestrator was killed before, another one is started."""
+        if self._processes[-1].alive:
+            return False
+        self._read()
+        if end_of(self._entries) is not None or self._order.kill is None:
+            return True
+        time.sleep(AGAIN_SECONDS)
+        self._start()
+        return False
+
+    def _read(self) -> None:
+        """Read what is new in the journal, and say it."""
+        try:
+            new = self._journal.entries(self._entries[-1].seq if self._entries else self._before)
+        except AuditorError:
+            return  # the journal's own outage may be what is shown
+        for entry in new:
+            self._say(f"{entry.direction:<8}{entry.step:<22}{entry.kind}")
+            if entry.step == "watch" and entry.kind is Kind.INTENT:
+                self._guarded_at = time.monotonic()
+        self._entries += new
+
+    def _keep_door(self) -> None:
+        """Finalize once the promoted side was watched for a while, unless the story goes another way."""
+        due = self._guarded_at is not None and time.monotonic() > self._guarded_at + GUARD_SECONDS
+        if due and self._order.finalizes and not self._finalizing:
+            self._finalizing = True
+            self._world.answer("cutover", "finalize", "--by", OPERATOR)
+
+    def _heal(self) -> None:
+        while self._heals:
+            self._heals.pop()()
+
+    def _log(self) -> str:
+        return "\n".join(process.log_tail() for process in self._processes[-2:])
+
+    def _told(self, began: float, live: LiveClients, witness: Witness) -> Told:
+        end = end_of(self._entries)
+        serving = Side.TARGET if end is End.PROMOTED else Side.SOURCE
+        return Told(
+            seconds=time.monotonic() - began,
+            end=end,
+            serving=serving,
+            entries=self._entries,
+            checked=check(self._world.sides[serving].admin, live.folder),
+            writable=tuple(side for side, stage in self._world.sides.items() if writable(stage.app)),
+            turns=tuple(witness.turns()),
+            failures=tuple(live.failures),
+            worst_stall_ms=live.worst(began, time.monotonic()) * 1000,
+            journal=self._journal.verify().problems,
+            exit_codes=tuple(process.exit_code for process in self._processes),
+            log_tail=self._log(),
+        )
