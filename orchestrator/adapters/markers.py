@@ -153,6 +153,8 @@ class Drain:
     def make_durable(self, deadline: Deadline) -> Facts:
         """Commit synchronously on the new side, so that all that was applied before is on its disk.
 
+        Returns:
+            With `durable`: true.
         Raises:
             NotReady: the commit was not confirmed: by the disk, or by a standby that the server waits for.
         """
@@ -164,7 +166,7 @@ class Drain:
         flushed = self._new.value(_FLUSHED, deadline=deadline)
         if flushed < applied:
             raise NotReady("the new side has not written to its disk what it applied")
-        return {"applied": format_lsn(applied), "flushed": format_lsn(flushed)}
+        return {"durable": True, "applied": format_lsn(applied), "flushed": format_lsn(flushed)}
 
     def _seen(self, deadline: Deadline) -> int | None:
         query = sql.SQL("SELECT nonce FROM {} WHERE id = {}").format(self._table, sql.Literal(ROW))
