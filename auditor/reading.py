@@ -105,7 +105,9 @@ class SideReader:
             state.side is Side.SOURCE, self._scope.now, lambda t: state.ready_from.get(t, NEVER), state.strangers
         )
         sink = self._open_sink(state.side)
-        stream = ReplicationStream(self._conninfo, slot, self._publications(), side=state.side)
+        stream = ReplicationStream(
+            self._conninfo, slot, self._publications(), side=state.side, local_only=self._local_only()
+        )
         try:
             state.reader = self._reader(stream, router, sink, start, int(baseline["generation"]))
             self._read(state.reader, router, int(baseline["generation"]), stop)
@@ -122,6 +124,22 @@ class SideReader:
         if self._state.side is Side.SOURCE:
             return self._settings.replication.publications
         return (names.publication, names.publication_inserts)
+
+    def _local_only(self) -> bool:
+        """Say whether the source sends only what was written on it; what is not sent must not be missed.
+
+        Raises:
+            NeedsOperator: subscriptions differ in that, so that one slot cannot show what each of them gets.
+        """
+        catalogs = self._scope.catalogs
+        if self._state.side is Side.TARGET or catalogs is None:
+            return False
+        origins = {one.origin for one in catalogs.subscriptions}
+        if len(origins) > 1:
+            raise NeedsOperator(
+                "the subscriptions differ in `origin`", hint="ALTER SUBSCRIPTION ... SET (origin = ...), all alike"
+            )
+        return origins == {"none"}
 
     def _check_side(self, baseline: Mapping[str, Any], slot: str) -> int:
         """Make sure that this is the server, the timeline and the slot of the baseline; give the slot's position."""

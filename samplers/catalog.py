@@ -149,6 +149,8 @@ class Subscription:
     sync_errors: int
     tables: tuple[tuple[str, str, str, int], ...]
     """(schema, name, state, source position at which the initial copy ended)"""
+    origin: str = "any"
+    """`none`: what the source itself received by replication is left out, from PostgreSQL 16 on both sides."""
 
     @property
     def origin_name(self) -> str:

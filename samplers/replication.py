@@ -16,17 +16,30 @@ from samplers.connections import connect_replication
 _STATUS = struct.Struct("!cQQQqB")
 _EPOCH_2000 = 946_684_800.0
 _COPY_BOTH = pq.ExecStatus.COPY_BOTH
+FILTERS = 160000
+"""The first version whose pgoutput can leave out what came by replication."""
 
 
 class ReplicationStream:
     """One START_REPLICATION session. Not thread-safe: the thread that reads also confirms."""
 
-    def __init__(self, conninfo: str, slot: str, publications: tuple[str, ...], *, side: str) -> None:
+    def __init__(
+        self, conninfo: str, slot: str, publications: tuple[str, ...], *, side: str, local_only: bool = False
+    ) -> None:
+        """Start streaming.
+
+        Args:
+            local_only: leave out what the server itself received by replication, as a subscription with
+                `origin = none` has it; servers before PostgreSQL 16 cannot, and send it to such a subscription too.
+        """
         self._side = side
         self._confirmed = 0
         self._connection = connect_replication(conninfo)
         names = ",".join('"' + name.replace('"', '""') + '"' for name in publications).replace("'", "''")
-        command = f"START_REPLICATION SLOT {slot} LOGICAL 0/0 (proto_version '1', publication_names '{names}')"
+        options = f"proto_version '1', publication_names '{names}'"
+        if local_only and self._connection.server_version >= FILTERS:
+            options += ", origin 'none'"
+        command = f"START_REPLICATION SLOT {slot} LOGICAL 0/0 ({options})"
         result = self._connection.exec_(command.encode())
         if result.status != _COPY_BOTH:
             message = result.error_message.decode(errors="replace")

@@ -20,7 +20,7 @@ ORIGINS = 160000
 
 _SUBSCRIPTIONS = """
 SELECT s.oid::bigint, s.subname::text, s.subenabled, s.subslotname::text, {origin}, pg_has_role(s.subowner, 'USAGE'),
-       (SELECT array_agg(w.pid) FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.pid IS NOT NULL)
+       ARRAY(SELECT w.pid FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.pid IS NOT NULL)
 FROM pg_subscription s
 WHERE s.subname = ANY (%s) AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
@@ -48,7 +48,7 @@ class SubscriptionSeen:
     """`any`, or `none`: what came by replication is left out, where the publishing server can."""
     owned: bool
     """By a role that the session may act as."""
-    workers: tuple[int, ...]
+    workers: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def subscriptions(session: Session, names: Sequence[str], deadline: Deadline) ->
     """Look at some subscriptions of the session's database; one that is not there is left out."""
     origin = "s.suborigin" if session.version(deadline) >= ORIGINS else "'any'"
     rows = session.execute(_SUBSCRIPTIONS.format(origin=origin).encode(), [list(names)], deadline=deadline)
-    return {row[1]: SubscriptionSeen(*row[:6], tuple(row[6] or ())) for row in rows}
+    return {row[1]: SubscriptionSeen(*row) for row in rows}
 
 
 def slots(session: Session, names: Sequence[str], deadline: Deadline) -> dict[str, SlotSeen]:
