@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from comparators.errors import Defect
-from orchestrator.records import Direction, Entry, Kind
+from orchestrator.records import Direction, Draft, Entry, Kind
 
 
 class IllegalTransition(Defect):
@@ -57,6 +57,8 @@ class Event(StrEnum):
     UNPOSTPONED = "unpostponed"
     FAILED = "failed"
     """A step failed or its time was over, or the operator aborts."""
+    COMMITTED = "committed"
+    """The abort came too late: the commit had been won."""
     ABORTED = "aborted"
     """Everything was put back; the old side is where it was before."""
     STAYED = "stayed"
@@ -186,6 +188,7 @@ TRANSITIONS: Mapping[tuple[Phase, Event], Phase] = {
     (Phase.HELD, Event.UNPOSTPONED): Phase.ARMED,
     (Phase.ROLLING_BACK, Event.NEXT): Phase.FENCING,
     (Phase.ROLLING_BACK, Event.REFUSED): Phase.GUARDED,
+    (Phase.ABORTING, Event.COMMITTED): Phase.COMMIT,
     (Phase.ABORTING, Event.ABORTED): Phase.REPLICATING,
     (Phase.ABORTING, Event.STAYED): Phase.GUARDED,
     **{(phase, Event.RETURNED): Phase.REPLICATING for phase in (Phase.FLIPPING, Phase.VERIFYING, Phase.GUARDED)},
@@ -287,13 +290,13 @@ def told(entries: Iterable[Entry]) -> tuple[Run, ...]:
     return tuple(runs[attempt] for attempt in sorted(runs))
 
 
-def opened(entry: Entry) -> Run:
+def opened(entry: Entry | Draft) -> Run:
     """Give an attempt as it is before its first entry; a rollback starts where the way forward stands guarded."""
     phase = Phase.REGISTERED if entry.direction is Direction.FORWARD else Phase.GUARDED
     return Run(entry.attempt, entry.direction, phase, opening=entry.facts)
 
 
-def follow(run: Run, entry: Entry) -> Run:
+def follow(run: Run, entry: Entry | Draft) -> Run:
     """Give an attempt after one more entry."""
     if entry.kind is Kind.EVENT:
         return _moved(run, Event(entry.step), entry.facts) if entry.step in _EVENTS else run
@@ -324,7 +327,7 @@ def _moved(run: Run, event: Event, facts: Mapping[str, Any]) -> Run:
     there = advance(here, event)
     ended = event if event in ENDS else None
     stuck = here if there is Phase.STUCK else None
-    aborting = run.aborting or there is Phase.ABORTING
+    aborting = there is Phase.ABORTING or (run.aborting and event is not Event.COMMITTED)
     return replace(run, phase=there, reason=reason, aborting=aborting, stuck_in=stuck, ended=ended, pending=None)
 
 

@@ -145,7 +145,7 @@ NEEDED: Mapping[str, tuple[Test, ...]] = {
     "open-new": OPEN,
     "route-proxies": (side_of("route", old=False),),
     "release-proxies": (equal("held", False),),
-    "prove-routing": (equal("elsewhere", 0), whole("proxies")),
+    "prove-routing": (equal("elsewhere", 0), whole("proxies", 1)),
     "count-old-sessions": (equal("sessions", 0), equal("closed", True)),
     "write-canary": (equal("seen", True),),
     "win-abort": (equal("result", "abort"),),

@@ -3,7 +3,8 @@
 Rules of this file:
 1. The lease is over, for its holder, when its time has passed since the renewal was *sent*, on the holder's own
    monotonic clock. So the holder stops before anybody else can begin.
-2. A process that was stopped and wakes finds the time passed: `LeasedDeadline.left` is asked before each statement.
+2. A holder that hangs in a step is as good as gone: its lease is renewed only while the step may still be at work.
+3. A process that was stopped and wakes finds the time passed: `LeasedDeadline.left` is asked before each statement.
 """
 
 import contextlib
@@ -40,6 +41,7 @@ class Keeper:
         self._seconds, self._every, self._clock = seconds, every, clock
         self._epoch = 0
         self._until = float("-inf")
+        self._trusted = float("inf")
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -84,6 +86,10 @@ class Keeper:
             self.renew()
         self.check()
 
+    def trust(self, seconds: float) -> None:
+        """Let the thread renew for so long; the holder says so again and again while it makes progress."""
+        self._trusted = self._clock() + seconds
+
     def renew(self) -> None:
         """Renew it now.
 
@@ -119,6 +125,8 @@ class Keeper:
 
     def _keep(self) -> None:
         while not self._stopped.wait(self._every):
+            if self._clock() > self._trusted:
+                continue  # it may make progress again before the lease is over
             try:
                 self.renew()
             except LeaseLost:

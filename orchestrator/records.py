@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from comparators.errors import NeedsOperator, Retryable
+from comparators.errors import NeedsOperator, Retryable, StoreUnavailable
 from comparators.positions import Side
 
 GENESIS = "0" * 64
@@ -28,6 +28,10 @@ class LeaseLost(Retryable):
 
 class LeaseHeld(Retryable):
     """Another orchestrator, or the dead man, holds the lease now."""
+
+
+class JournalUnavailable(StoreUnavailable):
+    """The journal cannot be reached; what was about to be written may or may not be there: read it again."""
 
 
 class JournalUnfit(NeedsOperator):
@@ -173,8 +177,8 @@ class Verified:
 class Journal(Protocol):
     """The one store that every decision is written to; it is on neither side.
 
-    Every method raises `StoreUnavailable` where the journal cannot be reached; every method that takes an epoch raises
-    `LeaseLost` where that is not the current one, or its time is over.
+    Every method raises `JournalUnavailable` where the journal cannot be reached; every method that takes an epoch
+    raises `LeaseLost` where that is not the current one, or its time is over.
     """
 
     migration: str

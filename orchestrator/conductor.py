@@ -1,0 +1,616 @@
+"""Carry a cutover out: write the intent, act through the ports, write what was read back. The table decides.
+
+Rules of this file:
+1. Whoever acts holds the lease, and has enough of it left for the step and for an abort behind it.
+2. What the journal did not take is not known: the conductor reads the journal again and goes on as after a restart.
+3. A failure before the commit aborts, whatever raised it; an abort has deadlines of its own and tries every step.
+4. Nothing starts again by itself: an attempt that failed stays so until a person acknowledges it and approves anew.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any
+
+from comparators.errors import AuditorError, NeedsOperator, NotReady
+from orchestrator import effects
+from orchestrator.cutover import UNTOUCHED, Event, Phase, Run, Step, follow, opened, told
+from orchestrator.effects import Scene
+from orchestrator.evidence import missing_proof, shortcoming
+from orchestrator.guard import Guard
+from orchestrator.lease import Keeper, LeasedDeadline
+from orchestrator.ports import Facts, Ports
+from orchestrator.records import (
+    Direction,
+    Draft,
+    Entry,
+    Journal,
+    JournalUnavailable,
+    Kind,
+    LeaseHeld,
+    LeaseLost,
+    Request,
+    Result,
+    Wish,
+)
+from orchestrator.recovery import Way, look, reconcile
+from orchestrator.rules import Rules
+
+TRUST_SECONDS = 30.0
+"""For how long the lease is renewed without a sign of progress, outside of a step."""
+HOOK_SECONDS = 10.0
+BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+OPEN_FIRST_TRIES = 3
+"""Tries to open the old side before the proxies are released all the same: LOGIN comes before RESUME."""
+_QUIET_HOOKS = frozenset({*UNTOUCHED, Phase.SHADOWING, Phase.ARMED, Phase.FENCING, Phase.ROLLING_BACK, Phase.FINALIZED})
+"""Phases that a hook may hold up, as they begin before writes are held or after all is over."""
+
+
+class Latched(NeedsOperator):
+    """The last attempt failed, and nobody has acknowledged that."""
+
+
+class NotBegun(NeedsOperator):
+    """A cutover cannot begin as things are."""
+
+
+class NotProven(NotReady):
+    """A step returned, but what it read back does not prove its effect."""
+
+
+class Moment(StrEnum):
+    """Between which two instructions a conductor is; for those who kill it there."""
+
+    INTENT = "intent"
+    """The step's intent is recorded, nothing done yet."""
+    ACTED = "acted"
+    """The step took effect, which is not recorded yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a conductor returned."""
+
+    attempt: int | None
+    direction: Direction = Direction.FORWARD
+    phase: Phase = Phase.REGISTERED
+    ended: Event | None = None
+    """`None` with the phase FINALIZED: the cutover is through; with STUCK: a person is needed."""
+    reason: str | None = None
+
+
+class Conductor:
+    """One orchestrator of one migration."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        ports: Mapping[Direction, Ports],
+        plan: str,
+        rules: Rules,
+        *,
+        actor: str,
+        tell: Callable[[Entry], None] = lambda entry: None,
+        at: Callable[[Moment, Step], None] = lambda moment, step: None,
+        wait: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take everything; nothing is opened or asked yet.
+
+        Args:
+            ports: of both directions; in `BACK` the sides are swapped.
+            plan: digest of what approvals are given for.
+            actor: who is written into the journal, as in `ana@host:4711`; it must be this process's alone.
+            tell: gets each entry once it is durable.
+            at: is called in each step at each moment; tests stop the process there.
+        """
+        self._journal, self._ports, self._plan, self._rules = journal, ports, plan, rules
+        self._actor, self._tell, self._at, self._wait, self._clock = actor, tell, at, wait, clock
+        self._keeper = Keeper(journal, actor, clock=clock)
+        self._runs: dict[int, Run] = {}
+        self._owed: list[Draft] = []
+        self._hold_began: float | None = None
+        self._heard: Future[Facts] | None = None
+        self._hooked: tuple[int, Phase] | None = None
+        self._tries = 0
+        self._trying_since: float | None = None
+
+    def start(self) -> Ending:
+        """Begin an attempt, or go on with the one that is not over; return when nothing is left to be done by itself.
+
+        Raises:
+            Latched: the last attempt failed and is not acknowledged.
+            LeaseHeld: another orchestrator is at work.
+            NotBegun: the migration is finalized.
+            JournalUnavailable: it cannot be reached.
+        """
+        return self._conduct(begin=True)
+
+    def resume(self) -> Ending:
+        """Go on with the attempt that is not over; begin none.
+
+        Raises:
+            LeaseHeld, JournalUnavailable: as `start`.
+        """
+        return self._conduct(begin=False)
+
+    # The lease around everything.
+
+    def _conduct(self, *, begin: bool) -> Ending:
+        self._take(first=True)
+        while True:
+            try:
+                return self._drive(begin)
+            except (LeaseLost, JournalUnavailable):
+                # whatever was begun is not begun again by itself: the dead man may have ended it meanwhile
+                begin = False
+            finally:
+                self._keeper.stop()
+            self._take(first=False)
+
+    def _take(self, *, first: bool) -> None:
+        rules = self._rules
+        until = self._clock() + (rules.wait_for_lease_seconds if first else rules.journal_patience_seconds)
+        seen: list[float] = []
+        while True:
+            self._keeper = Keeper(
+                self._journal, self._actor, seconds=rules.lease_seconds, every=rules.renew_seconds, clock=self._clock
+            )
+            try:
+                self._keeper.take()
+                break
+            except LeaseHeld:
+                seen.append(self._left_of_other())
+                if self._clock() > until or (first and _renewed(seen)):
+                    raise
+            except JournalUnavailable:
+                if first or self._clock() > until:
+                    raise
+            self._wait(rules.poll_seconds)
+        self._keeper.trust(TRUST_SECONDS)
+        self._keeper.start()
+
+    def _left_of_other(self) -> float:
+        lease = self._journal.lease()
+        return lease.left_seconds if lease else 0.0
+
+    # From the journal to the next step.
+
+    def _drive(self, begin: bool) -> Ending:
+        self._owed, self._hold_began, self._heard, self._hooked = [], None, None, None
+        self._runs = {run.attempt: run for run in told(self._journal.entries())}
+        run = self._current()
+        if run is not None:
+            self._recover(run)
+        elif begin:
+            self._begin()
+        while (run := self._current()) is not None and run.phase is not Phase.STUCK:
+            self._go_on(run)
+        self._write()
+        return self._ending()
+
+    def _current(self) -> Run | None:
+        """Give the attempt that is at work: the last one that is not over."""
+        return next((run for _, run in sorted(self._runs.items(), reverse=True) if not run.over), None)
+
+    def _ending(self) -> Ending:
+        run = self._current() or (self._runs[max(self._runs)] if self._runs else None)
+        if run is None:
+            return Ending(None)
+        return Ending(run.attempt, run.direction, run.phase, run.ended, run.reason)
+
+    def _begin(self) -> None:
+        last = self._runs[max(self._runs)] if self._runs else None
+        self._refuse_latched()
+        if last is not None and "finalize" in last.done:
+            raise NotBegun("this migration is finalized", hint="start a new migration")
+        for request in self._open_requests():
+            if request.wish in (Wish.ABORT, Wish.PANIC, Wish.ROLLBACK, Wish.FINALIZE):
+                self._answer(request, "no attempt was under way")
+        facts = {"plan": self._plan, "by": self._actor, "after": last.attempt if last else None}
+        self._write(Draft((last.attempt if last else 0) + 1, Direction.FORWARD, "begin", Kind.EVENT, facts))
+
+    def _refuse_latched(self) -> None:
+        failed = [
+            run for run in self._runs.values()
+            if run.direction is Direction.FORWARD and run.ended in (Event.ABORTED, Event.RETURNED) and run.touched
+        ]  # fmt: skip
+        known = {one.attempt for one in self._journal.requests() if one.wish is Wish.ACKNOWLEDGE}
+        if failed and failed[-1].attempt not in known:
+            attempt, reason = failed[-1].attempt, failed[-1].reason
+            raise Latched(
+                f"attempt {attempt} failed: {reason}",
+                hint=f"see why, then start with --acknowledge {attempt} and new approvals",
+            )
+
+    def _recover(self, run: Run) -> None:
+        if run.phase is Phase.STUCK:
+            self._move(run, Event.RESUMED, "a person started it again")
+            run = self._runs[run.attempt]
+        found = reconcile(run, look(self._ports[run.direction]))
+        again = sorted(found.again)
+        facts = {"way": found.way.value, "reason": found.reason, "phase": run.phase.value, "again": again}
+        self._write(Draft(run.attempt, run.direction, "recovered", Kind.EVENT, facts))
+        self._runs[run.attempt] = replace(run, done=tuple(name for name in run.done if name not in found.again))
+        if found.way is Way.ABORT:
+            self._move(run, Event.FAILED, found.reason)
+        elif found.way is Way.STOP:
+            self._move(run, Event.UNCLEAR, found.reason)
+        elif found.way is Way.SECURE:
+            self._secure(run, found.reason)
+
+    def _secure(self, run: Run, reason: str) -> None:
+        """Close the old side again, which must not be open, and call a person."""
+        deadline = LeasedDeadline(self._clock() + 30, "closing the old side again", self._keeper)
+        try:
+            facts = dict(self._ports[run.direction].old.close(deadline))
+        except LeaseLost:
+            raise
+        except AuditorError as error:
+            facts = {"failed": str(error)}
+        self._write(Draft(run.attempt, run.direction, "secured", Kind.EVENT, facts))
+        self._move(self._runs[run.attempt], Event.UNCLEAR, reason)
+
+    def _go_on(self, run: Run) -> None:
+        self._keeper.check()
+        self._keeper.trust(TRUST_SECONDS)
+        if self._heed(run):
+            return
+        step = run.next_step()
+        if step is None:
+            self._end(run)
+        elif run.aborting:
+            self._undo(run)
+        elif step.name == "start-dead-man" and self._postponed(run):
+            self._stay_postponed(run)
+        elif self._hooks_agree(run, step.phase):
+            if step.name == "watch":
+                self._watch(run, step)
+            else:
+                self._do(run, step)
+
+    def _end(self, run: Run) -> None:
+        self._hold_began = None
+        if run.direction is Direction.FORWARD:
+            self._move(run, Event.ABORTED, run.reason)
+        elif run.aborting:
+            self._move(run, Event.STAYED, run.reason)
+        else:
+            of = self._runs[int(run.opening["of"])]
+            self._move(run, Event.RETURNED, run.opening.get("reason"), of=of)
+
+    # One step.
+
+    def _do(self, run: Run, step: Step) -> None:
+        self._prepare(run, step)
+        scene = self._scene(run, step)
+        self._keeper.trust(scene.deadline.at - self._clock() + self._rules.abort_reserve_seconds)
+        self._write(Draft(run.attempt, run.direction, step.name, Kind.INTENT, {"nonce": scene.nonce}))
+        run = self._runs[run.attempt]
+        self._at(Moment.INTENT, step)
+        began = self._clock()
+        try:
+            facts = self._performed(step, replace(scene, run=run))
+            self._keeper.check()
+        except (LeaseLost, JournalUnavailable):
+            raise
+        except Exception as error:
+            self._failed(run, step, _told(error))
+            return
+        self._at(Moment.ACTED, step)
+        facts = {**facts, "took_ms": round((self._clock() - began) * 1000, 1)}
+        if step.name == "win-abort" and facts.get("result") == Result.COMMIT:
+            self._too_late(run, facts)
+        elif problem := shortcoming(step.name, facts, run):
+            self._failed(run, step, f"NotProven: {problem}")
+        else:
+            self._succeeded(run, step, facts)
+
+    def _prepare(self, run: Run, step: Step) -> None:
+        if step.holds_writes:
+            self._keeper.ensure(self._rules.seconds_of(step) + self._rules.abort_reserve_seconds)
+        if step.name == "hold-proxies":
+            self._hold_began = self._clock()
+
+    def _scene(self, run: Run, step: Step) -> Scene:
+        at = self._clock() + self._rules.seconds_of(step)
+        if step.holds_writes and self._hold_began is not None and not run.committed and not run.aborting:
+            at = min(at, self._hold_began + self._rules.hold_budget_ms / 1000)
+        return Scene(
+            run=run,
+            ports=self._ports[run.direction],
+            forward=self._ports[Direction.FORWARD],
+            journal=self._journal,
+            epoch=self._keeper.epoch,
+            actor=self._actor,
+            plan=self._plan,
+            rules=self._rules,
+            nonce=secrets.token_hex(16),
+            deadline=LeasedDeadline(at, step.name, self._keeper),
+            wait=self._wait,
+            heard=self._heard,
+        )
+
+    def _performed(self, step: Step, scene: Scene) -> Facts:
+        if step.name == "commit":
+            return self._commit(scene)
+        if step.name == "win-abort":
+            return self._decide(scene, Result.ABORT)
+        return effects.perform(step, scene)
+
+    def _commit(self, scene: Scene) -> Facts:
+        if missing := missing_proof(scene.run):
+            raise NotProven("; ".join(missing))
+        scene.deadline.left()
+        return self._decide(scene, Result.COMMIT)
+
+    def _decide(self, scene: Scene, result: Result) -> Facts:
+        run = scene.run
+        outcome = self._journal.decide(scene.epoch, self._actor, run.attempt, run.direction, result)
+        return {"result": outcome.result.value, "by": outcome.actor, "epoch": outcome.epoch}
+
+    def _succeeded(self, run: Run, step: Step, facts: Facts) -> None:
+        self._tries, self._trying_since = 0, None
+        if step.name == "close-old":
+            self._heard = self._ask_verdict(self._scene(run, step))
+        if step.name in ("release-proxies", "release-after-abort") and self._hold_began is not None:
+            facts = {**facts, "held_ms": round((self._clock() - self._hold_began) * 1000, 1)}
+            self._hold_began = None
+        self._owe(Draft(run.attempt, run.direction, step.name, Kind.DONE, facts))
+
+    def _ask_verdict(self, scene: Scene) -> "Future[Facts]":
+        """Ask in the background, from now on, while the steps of the drain run."""
+        heard: Future[Facts] = Future()
+
+        def ask() -> None:
+            try:
+                heard.set_result(effects.asked_verdict(scene))
+            except Exception as error:
+                heard.set_exception(error)
+
+        threading.Thread(target=ask, name="verdict", daemon=True).start()
+        return heard
+
+    def _too_late(self, run: Run, facts: Facts) -> None:
+        """Follow the commit that was won before this abort."""
+        event = Draft(run.attempt, run.direction, Event.COMMITTED, Kind.EVENT, {"reason": "the commit had been won"})
+        self._write(event, Draft(run.attempt, run.direction, "commit", Kind.DONE, facts))
+
+    def _failed(self, run: Run, step: Step, reason: str) -> None:
+        self._write(Draft(run.attempt, run.direction, step.name, Kind.FAILED, {"reason": reason}))
+        run = self._runs[run.attempt]
+        if run.aborting:
+            return
+        reason = f"{step.name}: {reason}"
+        if run.committed:
+            self._insist(run, reason)
+        elif run.phase in UNTOUCHED or run.phase is Phase.ROLLING_BACK:
+            self._move(run, Event.REFUSED, reason)
+        else:
+            self._move(run, Event.FAILED, reason)
+
+    def _insist(self, run: Run, reason: str) -> None:
+        """Wait before the step is repeated, or give up on it and call a person."""
+        if self._trying_since is None:
+            self._trying_since = self._clock()
+        if self._clock() - self._trying_since >= self._rules.insist_seconds:
+            self._tries, self._trying_since = 0, None
+            self._move(run, Event.EXHAUSTED, reason)
+            return
+        self._wait(BACKOFF_SECONDS[min(self._tries, len(BACKOFF_SECONDS) - 1)])
+        self._tries += 1
+
+    def _undo(self, run: Run) -> None:
+        """Try each step of the abort that is not done; then wait, and try those again that failed."""
+        number = run.attempt
+        for step in run.steps():
+            run = self._runs[number]
+            if not run.aborting or (step.name != "win-abort" and "win-abort" not in run.done):
+                return
+            if step.name not in run.done and not self._must_wait(run, step):
+                self._do(run, step)
+        run = self._runs[number]
+        if (left := run.next_step()) is not None:
+            self._insist(run, f"{left.name} could not be done")
+
+    def _must_wait(self, run: Run, step: Step) -> bool:
+        opened = "open-old" in run.done or "close-old" not in run.began
+        return step.name == "release-after-abort" and not opened and self._tries < OPEN_FIRST_TRIES
+
+    # Operators and hooks.
+
+    def _open_requests(self) -> list[Request]:
+        return [request for request in self._journal.requests() if request.answer is None]
+
+    def _answer(self, request: Request, words: str) -> None:
+        self._journal.answer(self._keeper.epoch, request.id, words)
+
+    def _heed(self, run: Run) -> bool:
+        """Do what was asked for; say whether that changed where the attempt stands."""
+        for request in self._open_requests():
+            heed = _HEEDED.get(request.wish)
+            if heed is not None and heed(self, run, request):
+                return True
+        return False
+
+    def _heed_postponing(self, run: Run, request: Request) -> bool:
+        self._answer(request, "noted")
+        return False
+
+    def _heed_abort(self, run: Run, request: Request) -> bool:
+        reason = f"{request.wish} asked for by {request.actor}: {request.reason}"
+        if run.aborting:
+            self._answer(request, "it is being aborted already")
+        elif not run.committed:
+            self._move(run, Event.FAILED, reason)
+            self._answer(request, "aborting")
+            return True
+        elif request.wish is Wish.PANIC:
+            self._move(run, Event.UNCLEAR, reason)
+            self._answer(request, "stopped where it is")
+            return True
+        else:
+            self._answer(request, "too late, the commit was won: ask for a rollback")
+        return False
+
+    def _heed_rollback(self, run: Run, request: Request) -> bool:
+        if run.direction is Direction.BACK:
+            self._answer(request, "a rollback is under way already")
+        elif not run.committed:
+            self._answer(request, "nothing is committed: ask for an abort")
+        elif run.may_roll_back():
+            unproven = request.facts.get("unproven") is True
+            self._roll_back(run, f"asked for by {request.actor}: {request.reason}", unproven=unproven)
+            self._answer(request, "rolling back")
+            return True
+        return False
+
+    def _roll_back(self, run: Run, reason: str, *, unproven: bool = False) -> None:
+        facts = {"of": run.attempt, "reason": reason, "by": self._actor, "unproven": unproven}
+        self._write(Draft(max(self._runs) + 1, Direction.BACK, Event.ROLLBACK, Kind.EVENT, facts))
+
+    def _postponed(self, run: Run) -> bool:
+        if run.direction is Direction.BACK:
+            return False
+        said = [one.wish for one in self._journal.requests() if one.wish in (Wish.POSTPONE, Wish.UNPOSTPONE)]
+        postponed = bool(said) and said[-1] is Wish.POSTPONE
+        if run.phase is Phase.HELD and not postponed:
+            self._move(run, Event.UNPOSTPONED, None)
+        return postponed
+
+    def _stay_postponed(self, run: Run) -> None:
+        if run.phase is not Phase.HELD:
+            self._move(run, Event.POSTPONED, "an operator postpones it")
+        self._write()
+        self._wait(self._rules.poll_seconds)
+
+    def _hooks_agree(self, run: Run, phase: Phase) -> bool:
+        """Call the hooks of a phase that is about to begin; say whether it may."""
+        if self._hooked == (run.attempt, phase):
+            return True
+        facts = {"attempt": run.attempt, "direction": run.direction.value, "migration": self._journal.migration}
+        deadline = LeasedDeadline(self._clock() + HOOK_SECONDS, f"hooks of {phase}", self._keeper)
+        try:
+            said = self._ports[run.direction].hooks.call(phase.value, facts, deadline)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            return self._hook_refuses(run, phase, _told(error))
+        self._hooked, self._tries, self._trying_since = (run.attempt, phase), 0, None
+        if said:
+            self._owe(Draft(run.attempt, run.direction, "hooks", Kind.EVENT, {"phase": phase.value, **said}))
+        return True
+
+    def _hook_refuses(self, run: Run, phase: Phase, reason: str) -> bool:
+        facts = {"phase": phase.value, "reason": reason}
+        refused = Draft(run.attempt, run.direction, "hook-refused", Kind.EVENT, facts)
+        if self._trying_since is None:
+            self._write(refused)  # once, however often it is asked
+        if phase not in _QUIET_HOOKS and run.committed:
+            self._hooked = (run.attempt, phase)
+            return True  # only forward; who watches is told
+        since = self._trying_since = self._clock() if self._trying_since is None else self._trying_since
+        patient = phase in _QUIET_HOOKS and self._clock() - since < self._rules.hook_patience_seconds
+        if patient or phase is Phase.FINALIZED:
+            self._wait(self._rules.poll_seconds)
+            return False
+        self._trying_since = None
+        refuses = run.phase in UNTOUCHED or run.phase is Phase.ROLLING_BACK
+        self._move(run, Event.REFUSED if refuses else Event.FAILED, f"the hook of {phase}: {reason}")
+        return False
+
+    # The guard.
+
+    def _watch(self, run: Run, step: Step) -> None:
+        """Watch until an operator closes the door, or something leads back."""
+        self._write(Draft(run.attempt, run.direction, step.name, Kind.INTENT))
+        run = self._runs[run.attempt]
+        self._at(Moment.INTENT, step)
+        guard = Guard(self._ports[Direction.FORWARD], self._rules)
+        over = self._clock() + self._rules.guard_seconds
+        told_before: Mapping[str, Any] = {}
+        while not self._heed(run):
+            self._keeper.check()
+            self._keeper.trust(TRUST_SECONDS)
+            seen = guard.look(LeasedDeadline(self._clock() + HOOK_SECONDS, step.name, self._keeper))
+            if seen.notes != told_before:
+                told_before = seen.notes
+                self._write(Draft(run.attempt, run.direction, "watched", Kind.EVENT, seen.notes))
+            if seen.unclear:
+                self._secure(run, seen.unclear)
+                return
+            if seen.worse and not self._rolled_back_before(run):
+                self._roll_back(run, seen.worse)
+                return
+            if self._clock() >= over and self._closes_door(run, step, seen.notes):
+                return
+            self._wait(self._rules.watch_seconds)
+
+    def _rolled_back_before(self, run: Run) -> bool:
+        """Nothing that failed is tried again without a person."""
+        return any(other.opening.get("of") == run.attempt for other in self._runs.values())
+
+    def _closes_door(self, run: Run, step: Step, notes: Mapping[str, Any]) -> bool:
+        asked = next((one for one in self._open_requests() if one.wish is Wish.FINALIZE), None)
+        if asked is None:
+            return False
+        self._at(Moment.ACTED, step)
+        facts = {"reason": asked.reason, "by": asked.actor}
+        self._write(
+            Draft(run.attempt, run.direction, step.name, Kind.DONE, notes),
+            Draft(run.attempt, run.direction, Event.FINALIZE, Kind.EVENT, facts),
+        )
+        self._answer(asked, "finalizing")
+        return True
+
+    # Writing.
+
+    def _move(self, run: Run, event: Event, reason: str | None, of: Run | None = None) -> None:
+        """Record what moves an attempt; and the attempt `of` which it was the way back, too."""
+        facts = {"reason": reason} if reason else {}
+        drafts = [Draft(one.attempt, one.direction, event, Kind.EVENT, facts) for one in (run, of) if one is not None]
+        self._write(*drafts)
+
+    def _owe(self, draft: Draft) -> None:
+        """Go on as if it were written; it is, with the next intent."""
+        self._runs[draft.attempt] = follow(self._runs[draft.attempt], draft)
+        self._owed.append(draft)
+
+    def _write(self, *drafts: Draft) -> None:
+        """Write what is owed and these, in one statement."""
+        for draft in drafts:  # an unlawful move raises before it is written
+            self._owe_first(draft)
+        owed, self._owed = self._owed, []
+        if owed:
+            for entry in self._journal.append(self._keeper.epoch, self._actor, owed):
+                self._tell(entry)
+
+    def _owe_first(self, draft: Draft) -> None:
+        run = self._runs.get(draft.attempt) or opened(draft)
+        self._runs[draft.attempt] = follow(run, draft)
+        self._owed.append(draft)
+
+
+def _renewed(seen: list[float]) -> bool:
+    """Say whether a lease that was looked at several times was renewed meanwhile: its holder lives."""
+    return any(later > earlier + 0.01 for earlier, later in pairwise(seen))
+
+
+def _told(error: Exception) -> str:
+    """Say what went wrong; of an error that is not ours only its kind, as its text may hold anything."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, AuditorError) else type(error).__name__
+
+
+_HEEDED: Mapping[Wish, Callable[[Conductor, Run, Request], bool]] = {
+    Wish.ABORT: Conductor._heed_abort,
+    Wish.PANIC: Conductor._heed_abort,
+    Wish.ROLLBACK: Conductor._heed_rollback,
+    Wish.POSTPONE: Conductor._heed_postponing,
+    Wish.UNPOSTPONE: Conductor._heed_postponing,
+}
+"""By wish; the others are looked up where they count."""

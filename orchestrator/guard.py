@@ -1,0 +1,79 @@
+"""Watch the new side after the switch: what leads back by itself, what calls a person, what is only told."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from comparators.errors import AuditorError
+from orchestrator.deadlines import Deadline
+from orchestrator.ports import Facts, Ports
+from orchestrator.records import LeaseLost
+from orchestrator.rules import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One look."""
+
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    worse: str | None = None
+    """Why the applications should go back."""
+    unclear: str | None = None
+    """Why a person must look at once."""
+
+
+class Guard:
+    """Looks again and again; remembers how many looks in a row were bad."""
+
+    def __init__(self, ports: Ports, rules: Rules) -> None:
+        self._ports, self._rules = ports, rules
+        self._strikes = 0
+
+    def look(self, deadline: Deadline) -> Watched:
+        """Look at everything once.
+
+        Raises:
+            LeaseLost: whoever looks may act no more.
+        """
+        ports = self._ports
+        forward = _asked(lambda: ports.gate.verdict(deadline)).get("verdict")
+        reverse = _asked(lambda: ports.audit.verdict(deadline)).get("verdict")
+        way = _asked(ports.replication.observe).get("reverse")
+        tended = "failed" not in _asked(lambda: ports.replication.tend(deadline))
+        reads = self._bad_reads(_asked(lambda: ports.suite.measure(deadline)))
+        notes = {"forward": forward, "reverse": reverse, "way_back": way, "tended": tended, "reads": reads}
+        worse = "differences were found from before the commit" if forward == "FAIL" else None
+        if reads:
+            worse = worse or f"reads are worse than allowed: {reads}"
+        return Watched(notes, worse, self._unclear())
+
+    def _unclear(self) -> str | None:
+        try:
+            closed = self._ports.old.observe().closed
+        except AuditorError:
+            return None  # not known: looked at again
+        return "the old side is open, though the commit was won" if closed is False else None
+
+    def _bad_reads(self, facts: Facts) -> str | None:
+        problem = self._bad(facts)
+        self._strikes = self._strikes + 1 if problem else 0
+        return problem if self._strikes >= self._rules.strikes else None
+
+    def _bad(self, facts: Facts) -> str | None:
+        reads, errors, p99 = facts.get("reads"), facts.get("errors"), facts.get("p99_ms")
+        share, slow = self._rules.max_error_share, self._rules.max_p99_ms
+        counted = isinstance(reads, int) and reads > 0 and isinstance(errors, int)
+        if share is not None and counted and errors / reads > share:
+            return f"{errors} of {reads} failed"
+        if slow is not None and isinstance(p99, int | float) and p99 > slow:
+            return f"p99 is {p99:.0f} ms of {slow:.0f} allowed"
+        return None
+
+
+def _asked(ask: Callable[[], Facts]) -> Facts:
+    try:
+        return ask()
+    except LeaseLost:
+        raise
+    except AuditorError as error:
+        return {"failed": type(error).__name__}
