@@ -129,8 +129,9 @@ def test_what_a_story_needs_so_that_it_comes_to_a_step():
     assert FAULTS["operator-rolls-back"] is Kill("retire-way-back").fault
     assert None is Kill("commit").fault
     assert Direction.BACK is Kill("retire-way-back").direction
-    assert Order(kill=Kill("commit")).finalizes
-    assert not Order(kill=Kill("retire-way-back")).finalizes
+    assert "finalize" == Order(kill=Kill("commit")).wish
+    assert "rollback" == Order(kill=Kill("commit"), returns=True).wish
+    assert None is Order(kill=Kill("retire-way-back")).wish
 
 
 def test_unknown_steps_and_faults_are_refused_by_name():

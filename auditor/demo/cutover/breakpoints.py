@@ -14,10 +14,10 @@ from auditor.demo.database import Session, one, run, session, wait_until
 
 LOCKS = 7_306_041
 INSTALL = (
-    "CREATE SCHEMA show",
-    "CREATE TABLE show.breakpoints (id int PRIMARY KEY, step text, kind text, direction text)",
+    "CREATE SCHEMA IF NOT EXISTS show",
+    "CREATE TABLE IF NOT EXISTS show.breakpoints (id int PRIMARY KEY, step text, kind text, direction text)",
     f"""
-    CREATE FUNCTION show.stop() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+    CREATE OR REPLACE FUNCTION show.stop() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
     DECLARE found int;
     BEGIN
         FOR found IN SELECT id FROM show.breakpoints b WHERE b.step = NEW.step::text AND b.kind = NEW.kind::text
@@ -26,7 +26,7 @@ INSTALL = (
         END LOOP;
         RETURN NULL;
     END $$""",
-    "CREATE TRIGGER show_stop AFTER INSERT ON auditor_cutover.entries FOR EACH ROW EXECUTE FUNCTION show.stop()",
+    "CREATE OR REPLACE TRIGGER show_stop AFTER INSERT ON auditor_cutover.entries FOR EACH ROW EXECUTE FUNCTION show.stop()",
 )
 SET = "INSERT INTO show.breakpoints VALUES (%s, %s, %s, %s)"
 CLEAR = "DELETE FROM show.breakpoints WHERE id = %s"
@@ -79,7 +79,7 @@ class Breakpoints:
     """Conninfo as a superuser; the journal's tables are there."""
 
     def install(self) -> None:
-        """Make the trigger; once."""
+        """Make the trigger, unless it is there."""
         with session(self.journal) as opened:
             run(opened, *INSTALL)
 

@@ -41,6 +41,8 @@ class Fault:
     """Laid over the configuration."""
     clients_fail: bool = False
     """The fault itself takes the clients' connections away."""
+    any_end: bool = False
+    """Every end is good that is safe."""
     heal_at_once: bool = False
     """The fault passes while the orchestrator is at work."""
 

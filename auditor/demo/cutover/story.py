@@ -31,6 +31,8 @@ END_SECONDS = 240.0
 LOOK_SECONDS = 0.05
 AGAIN_SECONDS = 1.0
 CLIENTS_SECONDS = 60.0
+FINAL = (0, 1, 2, 4)
+"""Exit codes of an orchestrator that will not do more if it is started again."""
 OPERATOR = "the show's operator"
 
 
@@ -79,16 +81,20 @@ class Order:
 
     fault: Fault | None = None
     kill: Kill | None = None
+    returns: bool = False
+    """The operator leads everything back at the end, so that the next story can begin where this one did."""
 
     @property
     def strikes(self) -> Fault | None:
         return self.fault or (self.kill.fault if self.kill else None)
 
     @property
-    def finalizes(self) -> bool:
-        """Say whether the operator closes the door at the end."""
+    def wish(self) -> str | None:
+        """What the operator asks for at the end of a promotion that nothing else ends."""
         fault = self.strikes
-        return fault is None or fault.end is End.PROMOTED
+        if fault is not None and not fault.any_end and fault.end is End.ROLLED_BACK:
+            return None
+        return "rollback" if self.returns else "finalize"
 
 
 class Story:
@@ -101,7 +107,7 @@ class Story:
         self._entries: list[Entry] = []
         self._processes: list[ServerProcess] = []
         self._guarded_at: float | None = None
-        self._finalizing = False
+        self._asked = False
         self._heals: list[Heal] = []
 
     def tell(self) -> Told:
@@ -190,11 +196,12 @@ class Story:
         self._read()
 
     def _ended(self) -> bool:
-        """Say whether it is over; where its orchestrator was killed before, another one is started."""
-        if self._processes[-1].alive:
+        """Say whether it is over; where its orchestrator was killed before, or lost its way, another one is started."""
+        process = self._processes[-1]
+        if process.alive:
             return False
         self._read()
-        if end_of(self._entries) is not None or self._order.kill is None:
+        if end_of(self._entries) is not None or process.exit_code in FINAL:
             return True
         time.sleep(AGAIN_SECONDS)
         self._start()
@@ -213,11 +220,11 @@ class Story:
         self._entries += new
 
     def _keep_door(self) -> None:
-        """Finalize once the promoted side was watched for a while, unless the story goes another way."""
+        """Do what an operator does once the promoted side was watched for a while."""
         due = self._guarded_at is not None and time.monotonic() > self._guarded_at + GUARD_SECONDS
-        if due and self._order.finalizes and not self._finalizing:
-            self._finalizing = True
-            self._world.answer("cutover", "finalize", "--by", OPERATOR)
+        if due and self._order.wish and not self._asked:
+            self._asked = True
+            self._world.answer("cutover", self._order.wish, "--by", OPERATOR)
 
     def _heal(self) -> None:
         while self._heals:

@@ -146,7 +146,9 @@ def _phases(way: Attempt | None) -> dict[str, float]:
 
 def as_expected(told: Told, fault: Fault) -> bool:
     """Say whether a fault ended as it must, with its reason named."""
-    return told.end is fault.end and (not fault.reason or any(fault.reason in reason for reason in told.reasons))
+    return (fault.any_end or told.end is fault.end) and (
+        not fault.reason or any(fault.reason in reason for reason in told.reasons)
+    )
 
 
 def exit_code(told: Told, fault: Fault | None) -> int:

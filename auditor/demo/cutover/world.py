@@ -31,6 +31,10 @@ DATABASE = "bank"
 READY_SECONDS = 120.0
 COMMAND_SECONDS = 120.0
 STOP_SECONDS = 12.0
+GUARD_SECONDS = 2.0
+"""How long a promoted side must be watched at least: a show is short."""
+HOLD_BUDGET_MS = 10_000.0
+"""Faults and kills take their time while writes are held; a small machine does, too."""
 LIMITS = {**RELAXED, "sample-size": 50.0}
 SUPERUSERS = ("control", "auditor")
 """The role that carries out a cutover, and the auditor's own; on managed servers both get by with less."""
@@ -224,7 +228,8 @@ class World:
             "journal": {"dsn": self._dsn(self.journal, "journal", "journal")},
             "control": {str(side): {"dsn": stage.admin} for side, stage in self.sides.items()},
             "reverse": {"publisher": {"dsn": self._dsn(self.target.server, REPLICATOR)}},
-            "guard_seconds": 120,
+            "guard_seconds": GUARD_SECONDS,
+            "hold_budget_ms": HOLD_BUDGET_MS,
             "proxies": [
                 {
                     "kind": "pgbouncer", "name": f"pool-{number + 1}", "admin": {"dsn": pool.admin_dsn},

@@ -1,0 +1,97 @@
+"""Kill -9, stop or cut off whoever takes part, at every step of a cutover: what follows is always safe.
+
+All cases share one world, which each leaves as it found it: the source serves.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from auditor.demo.cutover.breakpoints import Moment
+from auditor.demo.cutover.faults import Fault, Heal
+from auditor.demo.cutover.story import How, Kill, Order, Story
+from auditor.demo.cutover.told import Told
+from auditor.demo.cutover.world import Plan, World
+from auditor.servers import PostgresServer
+from auditor.servers.pgbouncer import PgBouncerServer
+from orchestrator.cutover import ALL_STEPS
+from tests.fault.kills import keep
+
+pytestmark = pytest.mark.timeout(600)
+STEPS = [name for name in ALL_STEPS if name != "finalize"]
+STRUCK = ["prepare-reverse", "hold-proxies", "see-marker", "stop-forward", "commit", "open-new", "prove-routing"]
+"""Steps at which servers are killed: before writes are held, while they are, around the commit, and after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """One world for all cases, made anew after a case that went wrong."""
+
+    said: list[str]
+    worlds: list[World]
+
+    def tell(self, order: Order) -> Told:
+        """Let a story happen in it."""
+        self.said.clear()
+        if not self.worlds:
+            self.worlds.append(World(Plan(), self.said.append).__enter__())
+        try:
+            told = Story(self.worlds[0], order, self.said.append).tell()
+        except BaseException:
+            self.close()
+            raise
+        if told.dangers():
+            self.close()
+        return told
+
+    def close(self) -> None:
+        while self.worlds:
+            self.worlds.pop().__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Shared]:
+    shared = Shared([], [])
+    yield shared
+    shared.close()
+
+
+def safe(shared: Shared, order: Order, step: str, victim: str) -> Told:
+    told = shared.tell(order)
+    dangers = told.dangers()
+    keep(step, victim, end=told.end, dangers=dangers, lost=len(told.checked.lost), seconds=told.seconds)
+    assert [] == dangers, "\n".join([*shared.said[-60:], told.log_tail])
+    return told
+
+
+@pytest.mark.parametrize("how", How)
+@pytest.mark.parametrize("step", STEPS)
+def test_an_orchestrator_is_disturbed(shared: Shared, step: str, how: How):
+    safe(shared, Order(kill=Kill(step, Moment.AFTER, how), returns=True), step, how)
+
+
+@pytest.mark.parametrize("victim", ["source", "target", "journal", "proxy"])
+@pytest.mark.parametrize("step", STRUCK)
+def test_a_server_is_killed(shared: Shared, step: str, victim: str):
+    fault = Fault(f"{victim}-killed", f"the {victim} is killed", step, killing(victim), any_end=True, heal_at_once=True)
+    safe(shared, Order(fault=fault, returns=True), step, victim)
+
+
+def killing(victim: str) -> Callable[[World], Heal]:
+    """Make what kills a server; healing starts it again."""
+
+    def kill(world: World) -> Heal:
+        servers: dict[str, PostgresServer | PgBouncerServer] = {
+            "source": world.source.server, "target": world.target.server, "journal": world.journal,
+            "proxy": world.pools[0],
+        }  # fmt: skip
+        server = servers[victim]
+        server.kill()
+        return lambda: void(server.start())
+
+    return kill
+
+
+def void(_: object) -> None:
+    """Forget a result."""
