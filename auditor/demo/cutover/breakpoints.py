@@ -17,7 +17,8 @@ INSTALL = (
     "CREATE SCHEMA IF NOT EXISTS show",
     "CREATE TABLE IF NOT EXISTS show.breakpoints (id int PRIMARY KEY, step text, kind text, direction text)",
     f"""
-    CREATE OR REPLACE FUNCTION show.stop() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+    CREATE OR REPLACE FUNCTION show.stop() RETURNS trigger LANGUAGE plpgsql
+           SECURITY DEFINER SET search_path = pg_catalog AS $$
     DECLARE found int;
     BEGIN
         FOR found IN SELECT id FROM show.breakpoints b WHERE b.step = NEW.step::text AND b.kind = NEW.kind::text
@@ -26,7 +27,8 @@ INSTALL = (
         END LOOP;
         RETURN NULL;
     END $$""",
-    "CREATE OR REPLACE TRIGGER show_stop AFTER INSERT ON auditor_cutover.entries FOR EACH ROW EXECUTE FUNCTION show.stop()",
+    "CREATE OR REPLACE TRIGGER show_stop AFTER INSERT ON auditor_cutover.entries"
+    " FOR EACH ROW EXECUTE FUNCTION show.stop()",
 )
 SET = "INSERT INTO show.breakpoints VALUES (%s, %s, %s, %s)"
 CLEAR = "DELETE FROM show.breakpoints WHERE id = %s"

@@ -13,7 +13,6 @@ from comparators.errors import SettingInvalid
 from samplers import connections
 
 Heal = Callable[[], None]
-NOTE = "left behind by the show"
 
 
 class End(StrEnum):
@@ -130,12 +129,12 @@ def gate_silent(world: World) -> Heal:
 
 
 def operator_aborts(world: World) -> Heal:
-    world.answer("cutover", "abort", "--by", "operator", "--reason", NOTE)
+    world.wish("abort")
     return _nothing
 
 
 def operator_rolls_back(world: World) -> Heal:
-    world.answer("cutover", "rollback", "--by", "operator", "--reason", NOTE)
+    world.wish("rollback")
     return _nothing
 
 

@@ -13,7 +13,7 @@ from auditor.demo.cutover.checker import Witness, check, writable
 from auditor.demo.cutover.clients import LiveClients
 from auditor.demo.cutover.faults import FAULTS, End, Fault, Heal
 from auditor.demo.cutover.told import Told, end_of
-from auditor.demo.cutover.world import World
+from auditor.demo.cutover.world import OPERATOR, World
 from auditor.demo.database import wait_until
 from auditor.servers import ServerFailed
 from auditor.servers.processes import ServerProcess
@@ -33,7 +33,6 @@ AGAIN_SECONDS = 1.0
 CLIENTS_SECONDS = 60.0
 FINAL = (0, 1, 2, 4)
 """Exit codes of an orchestrator that will not do more if it is started again."""
-OPERATOR = "the show's operator"
 
 
 class How(StrEnum):
@@ -224,7 +223,7 @@ class Story:
         due = self._guarded_at is not None and time.monotonic() > self._guarded_at + GUARD_SECONDS
         if due and self._order.wish and not self._asked:
             self._asked = True
-            self._world.answer("cutover", self._order.wish, "--by", OPERATOR)
+            self._world.wish(self._order.wish)
 
     def _heal(self) -> None:
         while self._heals:

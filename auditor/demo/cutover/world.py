@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
@@ -26,6 +26,11 @@ from auditor.servers.processes import Account, ServerProcess
 from auditor.settings import Settings, load
 from comparators.positions import Side
 
+if TYPE_CHECKING:
+    from auditor.servers.envoy import EnvoyServer
+
+LOOPBACK = "127.0.0.1"
+CLUSTER = "app"
 MIGRATION = "bank"
 DATABASE = "bank"
 READY_SECONDS = 120.0
@@ -39,6 +44,7 @@ LIMITS = {**RELAXED, "sample-size": 50.0}
 SUPERUSERS = ("control", "auditor")
 """The role that carries out a cutover, and the auditor's own; on managed servers both get by with less."""
 REPLICATOR = "replicator"
+OPERATOR = "the show's operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,9 @@ class Plan:
     """What the servers and the configuration are to be."""
 
     pools: int = 1
+    """PgBouncers that the clients share."""
+    envoys: int = 0
+    """Envoys that they share besides."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Laid over the auditor's configuration."""
     durable: bool = False
@@ -90,8 +99,11 @@ class World:
 
     @property
     def through(self) -> list[str]:
-        """The application's ways to the database: one through each pooler."""
-        return [pool.dsn(DATABASE, bank.APPLICATION) for pool in self.pools]
+        """The application's ways to the database: one through each proxy."""
+        return [
+            *(pool.dsn(DATABASE, bank.APPLICATION) for pool in self.pools),
+            *(self._by_envoy(envoy, bank.APPLICATION) for envoy in self.envoys),
+        ]
 
     @property
     def sides(self) -> Mapping[Side, Stage]:
@@ -123,10 +135,20 @@ class World:
     def launch(self, *words: str) -> ServerProcess:
         """Start a command that goes on for long; it is killed with the world."""
         self._launched += 1
-        log = self.folder / f"{words[-1].lstrip('-')}-{self._launched}.log"
+        log = self.folder / f"{'-'.join(words[:2])}-{self._launched}.log"
         process = ServerProcess(self._words(*words), log, environment(), Account(None, None))
         self._closing.callback(process.kill)
         return process
+
+    def wish(self, name: str) -> None:
+        """Ask an orchestrator for something as its operator, and return once the journal has it.
+
+        What it answers is not waited for: it may be stopped, or dead.
+        """
+        before = len(self.open_journal().requests())
+        reason = [] if name == "finalize" else ["--reason", "the show asks for it"]
+        self.launch("cutover", name, "--by", OPERATOR, *reason)
+        wait_until(lambda: len(self.open_journal().requests()) > before, f"the journal to have {name}", COMMAND_SECONDS)
 
     def stop_auditor(self) -> None:
         """End `auditor run`, as an outage of the gate."""
@@ -155,6 +177,8 @@ class World:
         self.journal = self._journal(common)
         self._replicate()
         self.pools = [self._pool(number) for number in range(self._plan.pools)]
+        self._control_plane = f"{LOOPBACK}:{free_port()}"
+        self.envoys = [self._envoy(number) for number in range(self._plan.envoys)]
         self.settings = self._configure()
         if self._plan.audited:
             self._say("auditor prepare, auditor run")
@@ -198,6 +222,18 @@ class World:
         users = dict.fromkeys((bank.APPLICATION, "control"), self.password)
         return self._closing.enter_context(PgBouncerServer(database, users, name=f"pool-{number + 1}"))
 
+    def _envoy(self, number: int) -> "EnvoyServer":
+        from auditor.servers.envoy import Address, EnvoyServer
+
+        host, _, port = self._control_plane.rpartition(":")
+        before = Address(LOOPBACK, self.source.server.port)
+        envoy = EnvoyServer(f"edge-{number + 1}", [Address(host, int(port))], [CLUSTER], before=before)
+        return self._closing.enter_context(envoy)
+
+    def _by_envoy(self, envoy: "EnvoyServer", user: str) -> str:
+        where = f"host={LOOPBACK} port={envoy.ports[CLUSTER]} dbname={DATABASE}"
+        return f"{where} user={user} password={self.password}"
+
     def _configure(self) -> Settings:
         document = merged(
             {
@@ -223,22 +259,34 @@ class World:
         return load(self.file)
 
     def _cutover(self) -> dict[str, Any]:
-        places = {str(side): place(stage.server) for side, stage in self.sides.items()}
         return {
             "journal": {"dsn": self._dsn(self.journal, "journal", "journal")},
             "control": {str(side): {"dsn": stage.admin} for side, stage in self.sides.items()},
             "reverse": {"publisher": {"dsn": self._dsn(self.target.server, REPLICATOR)}},
             "guard_seconds": GUARD_SECONDS,
             "hold_budget_ms": HOLD_BUDGET_MS,
-            "proxies": [
-                {
-                    "kind": "pgbouncer", "name": f"pool-{number + 1}", "admin": {"dsn": pool.admin_dsn},
-                    "config": str(pool.config), "databases": [DATABASE], "places": places,
-                    "probe": {"dsn": pool.dsn(DATABASE, "control")},
-                }
-                for number, pool in enumerate(self.pools)
-            ],
+            "proxies": [*map(self._pool_settings, self.pools), *self._envoy_settings()],
         }  # fmt: skip
+
+    def _pool_settings(self, pool: PgBouncerServer) -> dict[str, Any]:
+        places = {str(side): place(stage.server) for side, stage in self.sides.items()}
+        return {
+            "kind": "pgbouncer", "name": pool.name, "admin": {"dsn": pool.admin_dsn}, "config": str(pool.config),
+            "databases": [DATABASE], "places": places, "probe": {"dsn": pool.dsn(DATABASE, "control")},
+        }  # fmt: skip
+
+    def _envoy_settings(self) -> list[dict[str, Any]]:
+        """Describe all of them as one fleet, which one control plane leads."""
+        if not self.envoys:
+            return []
+        places = {str(side): f"{LOOPBACK}:{stage.server.port}" for side, stage in self.sides.items()}
+        probes = [{"dsn": self._by_envoy(envoy, "control")} for envoy in self.envoys]
+        return [
+            {
+                "kind": "envoy", "name": "edge", "listen": self._control_plane, "cluster": CLUSTER, "places": places,
+                "nodes": [envoy.node for envoy in self.envoys], "probes": probes,
+            }
+        ]  # fmt: skip
 
     def _prepare(self) -> None:
         done = self.command("prepare")
