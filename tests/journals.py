@@ -13,7 +13,7 @@ CLOSED = {"closed": True, "sessions": 0, "prepared": 0}
 FORWARD_FACTS: Mapping[str, Mapping[str, Any]] = {
     "check-all": {"blockers": 0},
     "check-gate": {"verdict": "PASS", "rate": 1.0},
-    "check-approval": {"enough": True},
+    "check-approval": {"enough": True, "by": ["ann"], "plan": "sha256:p"},
     "shadow-reads": {"possible": False},
     "close-new": CLOSED,
     "prepare-reverse": {"reverse": "disabled"},

@@ -2,11 +2,10 @@
 
 A part is as long as it was measured to be: by the probes (transactions under way, what apply must still drain, the
 marker's round trip), by the rehearsal of the fence, by the same step of an earlier attempt, and by the journal's own
-entries (each step is written down before and after). Only a step that never ran counts with what is allowed for it.
+entries (what a step takes beside its effect). Only a step that never ran counts with what is allowed for it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
 from statistics import median
 from typing import Any, Protocol
 
@@ -28,7 +27,7 @@ ALLOWED_MS: Mapping[str, float] = {
 """What a step that was never measured here is taken to need; others count with `OTHERS_MS`."""
 OTHERS_MS = 10
 HELD = tuple(step.name for step in STEPS if step.holds_writes)
-_RECENT_GAPS = 50
+_RECENT = 50
 
 
 class Figures(Protocol):
@@ -70,7 +69,7 @@ def predict(figures: Mapping[str, Mapping[str, Any]], rehearsed: Facts, entries:
         "close-old": max(_number(rehearsed, "ms", "how long the fence takes"), known.get("close-old", 0)),
         "see-marker": _known(figures, "capacity", "predicted_drain_seconds") * 1000
         + _known(figures, "lag", "marker_p99_ms"),
-        "journal": journal_ms(entries) * 2 * len(HELD),
+        "journal": journal_ms(entries) * len(HELD),
     }
     parts |= {name: known.get(name, ALLOWED_MS.get(name, OTHERS_MS)) for name in HELD if name not in parts}
     rounded = {name: round(value, 1) for name, value in parts.items()}
@@ -78,33 +77,43 @@ def predict(figures: Mapping[str, Mapping[str, Any]], rehearsed: Facts, entries:
 
 
 def step_times(entries: Iterable[Entry]) -> dict[str, float]:
-    """Give for each step the longest of its completed runs, in milliseconds."""
-    began: dict[tuple[int, str, str], Entry] = {}
+    """Give for each step the longest of its completed runs, in milliseconds, as the conductor took it."""
     times: dict[str, float] = {}
-    for entry in entries:
-        key = (entry.attempt, entry.direction, entry.step)
-        if entry.kind is Kind.INTENT:
-            began[key] = entry
-        elif entry.kind is Kind.DONE and (start := began.pop(key, None)) and start.epoch == entry.epoch:
-            took = (entry.at - start.at).total_seconds() * 1000
-            times[entry.step] = max(times.get(entry.step, 0.0), took)
+    for _, ended in _completed(entries):
+        times[ended.step] = max(times.get(ended.step, 0.0), ended.facts["took_ms"])
     return times
 
 
-def journal_ms(entries: list[Entry]) -> float:
-    """Give what one entry costs: the typical time from a step's end to the next one's beginning.
+def journal_ms(entries: Iterable[Entry]) -> float:
+    """Give what one step costs beside its effect: the typical time that its entries took to be written.
 
     Raises:
         NotReady: the journal holds too little to tell.
     """
-    gaps = [
-        (after.at - before.at).total_seconds() * 1000
-        for before, after in pairwise(entries)
-        if before.kind is Kind.DONE and after.kind is Kind.INTENT and before.epoch == after.epoch
+    beside = [
+        max((ended.at - began.at).total_seconds() * 1000 - ended.facts["took_ms"], 0.0)
+        for began, ended in _completed(entries)
     ]
-    if not gaps:
-        raise NotReady("how long the journal takes to write an entry is not known: it holds no two steps in a row")
-    return max(median(gaps[-_RECENT_GAPS:]), 0.0)
+    if not beside:
+        raise NotReady("how long the journal takes to write an entry is not known: it holds no step that was done")
+    return median(beside[-_RECENT:])
+
+
+def _completed(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
+    """Pair the beginnings and ends of steps that one process began and ended."""
+    began: dict[tuple[int, str, str], Entry] = {}
+    found: list[tuple[Entry, Entry]] = []
+    for entry in entries:
+        key = (entry.attempt, entry.direction, entry.step)
+        if entry.kind is Kind.INTENT:
+            began[key] = entry
+        elif entry.kind is Kind.DONE and (start := began.pop(key, None)) and _whole(start, entry):
+            found.append((start, entry))
+    return found
+
+
+def _whole(began: Entry, ended: Entry) -> bool:
+    return began.epoch == ended.epoch and isinstance(ended.facts.get("took_ms"), int | float)
 
 
 def _known(figures: Mapping[str, Mapping[str, Any]], group: str, name: str) -> float:

@@ -98,13 +98,11 @@ def chain_word(attempt: Attempt | None) -> str:
     return "complete" if lacking is None else f"incomplete: {lacking.step}: {lacking.problem}"
 
 
-def report_document(
-    migration: str, attempt: Attempt, verified: Verified, requests: Sequence[Request], approvals: Sequence[Approval]
-) -> Document:
+def report_document(migration: str, attempt: Attempt, verified: Verified, requests: Sequence[Request]) -> Document:
     """Tell one attempt whole.
 
     Args:
-        approvals: those that this attempt used.
+        requests: what operators asked for, of any attempt; those made while this one ran are told.
     """
     return {
         "migration": migration,
@@ -116,11 +114,17 @@ def report_document(
         "proof": [link_document(link) for link in attempt.chain],
         "steps": [step_document(one) for one in attempt.steps],
         "events": [entry_document(entry) for entry in attempt.entries if entry.step not in ALL_STEPS],
-        "approvals": [approval_document(one) for one in approvals],
-        "requests": [request_document(one) for one in requests],
+        "approvals": approvals_of(attempt),
+        "requests": [request_document(one) for one in requests if attempt.began <= one.at <= attempt.last],
         "journal": {"entries": verified.entries, "head": verified.head, "intact": verified.intact,
                     "problems": list(verified.problems)},
     }  # fmt: skip
+
+
+def approvals_of(attempt: Attempt) -> list[Document]:
+    """Tell who had agreed to the plan that the attempt carried out."""
+    facts = attempt.run.facts.get("check-approval", {})
+    return [{"by": person, "digest": facts.get("plan")} for person in facts.get("by", ())]
 
 
 def summary_document(attempt: Attempt) -> Document:

@@ -120,7 +120,7 @@ def plain(value: Any) -> str:
 
 
 def _people(document: Document) -> list[str]:
-    rows = [("approval", one["by"], one["at"], one["digest"], "") for one in document["approvals"]]
+    rows = [("approval", one["by"], "", one["digest"], "") for one in document["approvals"]]
     rows += [(one["wish"], one["by"], one["at"], one["reason"], one["answer"]) for one in document["requests"]]
     return ["", "## People", "", *_table(("what", "who", "when", "why", "answer"), rows)] if rows else []
 

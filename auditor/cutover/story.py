@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.cutover import ALL_STEPS, Event, Phase, Run, Step, told
 from orchestrator.evidence import shortcoming
-from orchestrator.records import Direction, Entry, Kind
+from orchestrator.records import Direction, Entry, Kind, Request, Wish
 
 
 class State(StrEnum):
@@ -67,7 +67,13 @@ class Attempt:
 
     @property
     def held_ms(self) -> float | None:
-        """Milliseconds for which writes were held; `None`: they were not, or still are."""
+        """Milliseconds for which writes were held; `None`: they were not, or still are.
+
+        The process that held them measured it, unless another one let them go.
+        """
+        measured = [one.facts["held_ms"] for one in self.steps if "held_ms" in one.facts]
+        if measured:
+            return float(max(measured))
         window = held_window(self.steps)
         return None if window is None or window[1] is None else (window[1] - window[0]).total_seconds() * 1000
 
@@ -115,6 +121,7 @@ PROOF: tuple[tuple[str, str], ...] = (
 )
 """The chain, and what each link of it proves."""
 
+_FAILED = (Event.ABORTED, Event.RETURNED)
 _ENDS = {
     Event.ABORTED: "aborted",
     Event.STAYED: "rollback aborted",
@@ -165,6 +172,17 @@ def current(attempts: Sequence[Attempt]) -> Attempt | None:
 def forward_of(attempts: Sequence[Attempt]) -> Attempt | None:
     """Give the newest way forward."""
     return next((one for one in reversed(attempts) if one.run.direction is Direction.FORWARD), None)
+
+
+def owed(attempts: Sequence[Attempt], requests: Iterable[Request]) -> int | None:
+    """Give the failed attempt that nobody has acknowledged: nothing begins before somebody does."""
+    failed = [
+        one.run.attempt
+        for one in attempts
+        if one.run.direction is Direction.FORWARD and one.run.touched and one.run.ended in _FAILED
+    ]
+    known = {request.attempt for request in requests if request.wish is Wish.ACKNOWLEDGE}
+    return failed[-1] if failed and failed[-1] not in known else None
 
 
 def _attempt(run: Run, entries: Sequence[Entry]) -> Attempt:

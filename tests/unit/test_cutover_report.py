@@ -1,5 +1,6 @@
 """A report shows one attempt whole, and what comes from elsewhere cannot change it."""
 
+from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -14,7 +15,7 @@ HOSTILE = '</td><script>alert(1)</script> | `x` "quoted" \u202e [a](javascript:b
 
 def document_of(written: Written, **more: Any) -> dict[str, Any]:
     attempt = attempts_of(written.entries)[-1]
-    given: dict[str, Any] = {"verified": Verified(len(written.entries), "abc"), "requests": (), "approvals": ()}
+    given: dict[str, Any] = {"verified": Verified(len(written.entries), "abc"), "requests": ()}
     return report_document("orders", attempt, **{**given, **more})
 
 
@@ -37,7 +38,7 @@ class Tags(HTMLParser):
 
 def hostile() -> dict[str, Any]:
     written = Written(migration="orders", actor=HOSTILE).until("see-marker").aborted(HOSTILE)
-    asked = Request(1, Wish.ABORT, HOSTILE, HOSTILE, START)
+    asked = Request(1, Wish.ABORT, HOSTILE, HOSTILE, START + timedelta(milliseconds=9))
     return document_of(written, requests=(asked,), verified=Verified(3, "abc", (HOSTILE,)))
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from auditor.cutover.documents import Seen, report_document, status_document, writable
-from auditor.cutover.story import PROOF, State, attempts_of, phase_times
+from auditor.cutover.story import PROOF, State, attempts_of, owed, phase_times
 from orchestrator.cutover import STEPS, Event
-from orchestrator.records import Approval, Direction, Kind, Lease, Request, Verified, Wish
+from orchestrator.records import Direction, Kind, Lease, Request, Verified, Wish
 from tests.journals import START, Written
 
 NOBODY: dict[str, Any] = {"lease": None, "requests": ()}
@@ -131,11 +131,29 @@ def test_what_was_asked_and_not_answered_is_shown() -> None:
 
 
 def test_every_document_is_json_without_oddities() -> None:
-    approval = Approval(1, "sha256:x", "ann", START, 12.345, 1)
-    document = report_document("orders", told(whole()), Verified(9, "h", ()), (), (approval,))
+    document = report_document("orders", told(whole()), Verified(9, "h", ()), ())
     json.dumps(document, allow_nan=False)
     json.dumps(status_of(whole()), allow_nan=False)
     assert document["result"] == "committed"
     assert document["proof_chain"] == "complete"
     assert document["journal"] == {"entries": 9, "head": "h", "intact": True, "problems": []}
-    assert document["approvals"][0]["by"] == "ann"
+    assert document["approvals"] == [{"by": "ann", "digest": "sha256:p"}]
+
+
+def test_what_the_holder_measured_counts_and_not_the_journals_clock() -> None:
+    written = Written().until("route-proxies").step("release-proxies", held_ms=77.5)
+    assert told(written).held_ms == 77.5
+
+
+def test_a_failed_attempt_is_owed_until_somebody_acknowledges_it() -> None:
+    def owes(written: Written, *requests: Request) -> int | None:
+        return owed(attempts_of(written.entries), requests)
+
+    known = Request(1, Wish.ACKNOWLEDGE, "ann", "", START, attempt=1)
+    failed = Written().until("see-marker").aborted("no")
+    assert owes(failed) == 1
+    assert owes(failed, known) is None
+    assert owes(Written().until("check-all").event(Event.REFUSED, reason="no")) is None
+    assert owes(whole()) is None
+    failed.again().until("see-marker").aborted("again")
+    assert owes(failed, known) == 2
