@@ -67,6 +67,7 @@ def check_all(scene: Scene) -> Facts:
         "old side's fence": ports.old.check,
         "new side's fence": ports.new.check,
         "replication": ports.replication.check,
+        "rows": ports.rows.check,
         "sequences": ports.sequences.check,
         "consumers": ports.consumers.check,
         **{f"proxy {proxy.name}": proxy.check for proxy in ports.proxies},
@@ -164,6 +165,12 @@ def check_way_back(scene: Scene) -> Facts:
 
 def start_dead_man(scene: Scene) -> Facts:
     return scene.ports.dead_man.start(scene.run.attempt, scene.deadline)
+
+
+def warm_up(scene: Scene) -> Facts:
+    """Do beforehand whatever the steps that hold writes would have to wait for."""
+    replication = scene.ports.replication.warm(scene.deadline)
+    return {**replication, **scene.ports.sequences.warm(scene.deadline), **scene.ports.rows.warm(scene.deadline)}
 
 
 def consume_verdict(scene: Scene) -> Facts:
@@ -406,6 +413,7 @@ EFFECTS: Mapping[str, Effect] = {
     "check-budget": check_budget,
     "check-way-back": check_way_back,
     "start-dead-man": start_dead_man,
+    "warm-up": warm_up,
     "consume-verdict": consume_verdict,
     "pause-consumers": pause_consumers,
     "hold-proxies": hold_proxies,

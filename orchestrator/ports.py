@@ -135,6 +135,10 @@ class Replication(Protocol):
         """
         ...
 
+    def warm(self, deadline: Deadline) -> Facts:
+        """Open what the held steps need, so that they wait for nothing but their work; nothing lasting is changed."""
+        ...
+
     def position(self, deadline: Deadline) -> Facts:
         """Give the old side's `fence_lsn` (an integer), taken after its last writer was gone; it is recorded once."""
         ...
@@ -191,6 +195,15 @@ class Replication(Protocol):
 class Rows(Protocol):
     """The last look at the data itself, while nobody writes."""
 
+    def check(self) -> Sequence[Blocker]: ...
+    def warm(self, deadline: Deadline) -> Facts:
+        """Do as `Replication.warm`, and follow from now on what is written on the old side.
+
+        Raises:
+            NotReady: transactions were open for too long, so that their rows could not be followed.
+        """
+        ...
+
     def compare_last(self, fence_lsn: int, deadline: Deadline) -> Facts:
         """Compare the rows written last and those written most.
 
@@ -209,6 +222,10 @@ class Sequences(Protocol):
     """Counters, which replication does not carry."""
 
     def check(self) -> Sequence[Blocker]: ...
+    def warm(self, deadline: Deadline) -> Facts:
+        """Do as `Replication.warm`."""
+        ...
+
     def set(self, deadline: Deadline) -> Facts:
         """Set each sequence of the new side past the old one's value, cache and headroom, and read it back.
 

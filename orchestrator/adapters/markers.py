@@ -84,7 +84,7 @@ class Drain:
         self._old.close()
         self._new.close()
 
-    def warm(self, deadline: Deadline) -> None:
+    def warm(self, deadline: Deadline) -> Facts:
         """Open the sessions, and let both servers load what the drain asks of them.
 
         Raises:
@@ -95,6 +95,7 @@ class Drain:
         self._seen(deadline)
         self._unfit(deadline)
         self._late(self._others(deadline), deadline)
+        return {}
 
     def check(self) -> Sequence[Blocker]:
         """Say what would keep a marker from coming through."""

@@ -114,7 +114,7 @@ class SequencePort:
         self._source.close()
         self._target.close()
 
-    def warm(self, deadline: Deadline) -> None:
+    def warm(self, deadline: Deadline) -> Facts:
         """Open the sessions, pair the sequences, and let both servers plan how they are read.
 
         Raises:
@@ -124,6 +124,7 @@ class SequencePort:
         plan = self._planned(deadline)
         self._counts(plan, deadline)
         self._new_session.ask(_SET, [[], [], []], deadline=deadline)
+        return {}
 
     def check(self) -> Sequence[Blocker]:
         """Say which sequences could not be set."""
