@@ -62,8 +62,7 @@ class Guard:
     def _bad(self, facts: Facts) -> str | None:
         reads, errors, p99 = facts.get("reads"), facts.get("errors"), facts.get("p99_ms")
         share, slow = self._rules.max_error_share, self._rules.max_p99_ms
-        counted = isinstance(reads, int) and reads > 0 and isinstance(errors, int)
-        if share is not None and counted and errors / reads > share:
+        if share is not None and isinstance(reads, int) and isinstance(errors, int) and errors > share * reads:
             return f"{errors} of {reads} failed"
         if slow is not None and isinstance(p99, int | float) and p99 > slow:
             return f"p99 is {p99:.0f} ms of {slow:.0f} allowed"
