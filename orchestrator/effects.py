@@ -319,7 +319,12 @@ def retire_way_back(scene: Scene) -> Facts:
 
 
 def finalize(scene: Scene) -> Facts:
-    return {**scene.ports.audit.stop(scene.deadline), **scene.ports.replication.finalize(scene.deadline)}
+    """Remove both ways, the reverse audit, and the slots that consumers have left."""
+    return {
+        **scene.ports.audit.stop(scene.deadline),
+        **scene.ports.replication.finalize(scene.deadline),
+        "consumers": scene.ports.consumers.finalize(scene.deadline),
+    }
 
 
 # The abort.
