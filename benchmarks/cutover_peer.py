@@ -1,4 +1,4 @@
-"""The bare switch of a pooler: PAUSE, another server in its file, RELOAD, RESUME; nothing is fenced, drained or proved."""
+"""The bare switch of a pooler: PAUSE, another server in its file, RELOAD, RESUME; nothing is proved."""
 
 import time
 from collections.abc import Iterator

@@ -69,7 +69,7 @@ def told(written: list[Entry], **more: Any) -> Told:
     turns = (Side.SOURCE, Side.TARGET) if end is End.PROMOTED else (Side.SOURCE,)
     values: dict[str, Any] = {
         "seconds": 10.0, "end": end, "serving": serving, "entries": written, "checked": SOUND, "writable": (serving,),
-        "turns": turns, "failures": (), "worst_stall_ms": 80.0, "journal": (), "exit_codes": (0,), "log_tail": "",
+        "turns": turns, "failures": (), "stalls": {Direction.FORWARD: 80.0}, "journal": (), "exit_codes": (0,), "log_tail": "",
     }  # fmt: skip
     return Told(**{**values, **more})
 

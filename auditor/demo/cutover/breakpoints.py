@@ -6,7 +6,7 @@ for it, and the moment is exact: before an effect (its intent is being written),
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,7 +31,6 @@ INSTALL = (
     " FOR EACH ROW EXECUTE FUNCTION show.stop()",
 )
 SET = "INSERT INTO show.breakpoints VALUES (%s, %s, %s, %s)"
-CLEAR = "DELETE FROM show.breakpoints WHERE id = %s"
 WAITING = f"SELECT pid FROM pg_locks WHERE classid = {LOCKS} AND objid = %s AND NOT granted AND locktype = 'advisory'"
 _numbers = itertools.count(1)
 
@@ -70,7 +69,9 @@ class Breakpoint:
 
     def go_on(self) -> None:
         """Let it write its entry and go on; nobody stops here again."""
-        run(self._opened, f"DELETE FROM show.breakpoints WHERE id = {self._number}", "SELECT pg_advisory_unlock_all()")
+        with suppress(self._opened.Error):  # the journal may have been what was hit: its locks are gone with it
+            run(self._opened, f"DELETE FROM show.breakpoints WHERE id = {self._number}")
+            run(self._opened, "SELECT pg_advisory_unlock_all()")
 
 
 @dataclass(frozen=True, slots=True)

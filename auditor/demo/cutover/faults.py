@@ -10,6 +10,7 @@ from auditor.demo.cutover import bank
 from auditor.demo.cutover.world import World
 from auditor.demo.database import Session, run, session
 from comparators.errors import SettingInvalid
+from orchestrator.records import Wish
 from samplers import connections
 
 Heal = Callable[[], None]
@@ -124,17 +125,17 @@ def sequence_narrowed(world: World) -> Heal:
 
 
 def gate_silent(world: World) -> Heal:
-    world.stop_auditor()
+    world.kill_auditor()
     return world.run_auditor
 
 
 def operator_aborts(world: World) -> Heal:
-    world.wish("abort")
+    world.wish(Wish.ABORT)
     return _nothing
 
 
 def operator_rolls_back(world: World) -> Heal:
-    world.wish("rollback")
+    world.wish(Wish.ROLLBACK)
     return _nothing
 
 
@@ -166,7 +167,7 @@ FAULTS: Mapping[str, Fault] = {
         Fault("pooler-lost", "the pooler is killed", "hold-proxies", pooler_lost, clients_fail=True),
         Fault("sequence-narrowed", "a sequence of the target has no room", "set-sequences", sequence_narrowed,
               reason="ledger_id_seq"),
-        Fault("gate-silent", "the auditor is stopped while writes are held", "record-fence-lsn", gate_silent),
+        Fault("gate-silent", "the auditor is killed while writes are held", "record-fence-lsn", gate_silent),
         Fault("operator-aborts", "an operator says abort while writes are held", "make-durable", operator_aborts,
               reason="operator"),
         Fault("operator-rolls-back", "an operator says rollback after the promotion", "watch", operator_rolls_back,

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 
+from auditor.cutover.story import attempts_of, forward_of, held_window
 from auditor.demo.cutover.breakpoints import Breakpoint, Breakpoints, Moment
 from auditor.demo.cutover.checker import Witness, check, writable
 from auditor.demo.cutover.clients import LiveClients
@@ -19,7 +20,7 @@ from auditor.servers import ServerFailed
 from auditor.servers.processes import ServerProcess
 from comparators.errors import AuditorError
 from comparators.positions import Side
-from orchestrator.cutover import ABORT_STEPS, ALL_STEPS, STEPS
+from orchestrator.cutover import ABORT_STEPS, ALL_STEPS, STEPS, Event
 from orchestrator.records import Direction, Entry, Kind
 
 BUSY_SECONDS = 2.0
@@ -144,10 +145,11 @@ class Story:
     def _happen(self, closing: ExitStack) -> None:
         """Start it, strike where the order says, and follow it to its end."""
         stops, fault, kill = Breakpoints(self._world.journal_admin), self._order.strikes, self._order.kill
-        stops.install()
+        if fault or kill:
+            stops.install()
         strike = closing.enter_context(stops.at(fault.step, Moment.BEFORE)) if fault else None
         hit = closing.enter_context(stops.at(kill.step, kill.moment, kill.direction)) if kill else None
-        self._start()
+        self._start(*self._acknowledged())
         if fault and strike:
             self._follow(strike)
             self._strike(fault, strike)
@@ -180,8 +182,14 @@ class Story:
             self._follow(None)
             os.kill(pid, signal.SIGCONT)
 
-    def _start(self) -> None:
-        self._processes.append(self._world.launch("cutover", "start"))
+    def _start(self, *options: str) -> None:
+        self._processes.append(self._world.launch("cutover", "start", *options))
+
+    def _acknowledged(self) -> list[str]:
+        """Answer for the attempt before, where that has failed: a story before this one made it fail."""
+        last = forward_of(attempts_of(self._journal.entries()))
+        failed = last is not None and last.run.ended in (Event.ABORTED, Event.RETURNED)
+        return ["--acknowledge", str(last.run.attempt)] if failed and last else []
 
     def _follow(self, until: Breakpoint | None) -> None:
         """Read along until an orchestrator stands at a breakpoint, or all have ended and so has what was begun."""
@@ -223,7 +231,8 @@ class Story:
         due = self._guarded_at is not None and time.monotonic() > self._guarded_at + GUARD_SECONDS
         if due and self._order.wish and not self._asked:
             self._asked = True
-            self._world.wish(self._order.wish)
+            reason = ["--reason", "the show asks for it"] if self._order.wish == "rollback" else []
+            self._world.launch("cutover", self._order.wish, "--by", OPERATOR, *reason)
 
     def _heal(self) -> None:
         while self._heals:
@@ -244,8 +253,21 @@ class Story:
             writable=tuple(side for side, stage in self._world.sides.items() if writable(stage.app)),
             turns=tuple(witness.turns()),
             failures=tuple(live.failures),
-            worst_stall_ms=live.worst(began, time.monotonic()) * 1000,
+            stalls=_stalls(self._entries, live),
             journal=self._journal.verify().problems,
             exit_codes=tuple(process.exit_code for process in self._processes),
             log_tail=self._log(),
         )
+
+
+def _stalls(entries: Sequence[Entry], live: LiveClients) -> dict[Direction, float]:
+    """Find the longest that a client waited (ms) while writes were held, by direction."""
+    ahead = time.time() - time.monotonic()  # the journal's server and the clients have one clock here
+    stalls: dict[Direction, float] = {}
+    for attempt in attempts_of(entries):
+        window = held_window(attempt.steps)
+        if window is not None and window[1] is not None:
+            began, ended = (moment.timestamp() - ahead for moment in window)
+            worst = live.worst(began, ended) * 1000
+            stalls[attempt.run.direction] = max(worst, stalls.get(attempt.run.direction, 0.0))
+    return stalls

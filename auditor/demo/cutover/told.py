@@ -1,6 +1,6 @@
 """What a cutover's show came to: as JSON for machines, and in words; with the judgement whether it was safe."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -34,7 +34,8 @@ class Told:
     turns: Sequence[Side]
     """As the witness of two writers saw them."""
     failures: Sequence[Failure]
-    worst_stall_ms: float
+    stalls: Mapping[Direction, float]
+    """The longest that a client waited (ms) while writes were held; a direction that held none is not named."""
     journal: Sequence[str]
     """What speaks against its chain."""
     exit_codes: Sequence[int | None]
@@ -108,7 +109,8 @@ def document(told: Told, fault: Fault | None, kill: str | None) -> dict[str, Any
             "serving": told.serving,
             "held_write_ms": _held(forward),
             "rollback_held_write_ms": _held(back),
-            "worst_stall_ms": round(told.worst_stall_ms, 1),
+            "worst_stall_ms": _rounded(told.stalls.get(Direction.FORWARD)),
+            "rollback_worst_stall_ms": _rounded(told.stalls.get(Direction.BACK)),
             "acknowledged_writes": told.checked.acknowledged,
             "failed_transactions": len(told.failures),
             "lost_writes": len(told.checked.lost),
@@ -137,7 +139,11 @@ def _fault(told: Told, fault: Fault) -> dict[str, Any]:
 
 
 def _held(way: Attempt | None) -> float | None:
-    return None if way is None or way.held_ms is None else round(way.held_ms, 1)
+    return None if way is None else _rounded(way.held_ms)
+
+
+def _rounded(ms: float | None) -> float | None:
+    return None if ms is None else round(ms, 1)
 
 
 def _phases(way: Attempt | None) -> dict[str, float]:
@@ -166,7 +172,7 @@ def words(told: Told, fault: Fault | None) -> str:
     lines = [
         f"end               {told.end or 'none'}; the {told.serving} serves",
         f"writes held       {'not' if held is None else f'{held:.0f} ms'}",
-        f"longest wait      {told.worst_stall_ms:.0f} ms of a client",
+        f"longest wait      {max(told.stalls.values(), default=0):.0f} ms of a client while they were",
         f"clients           {told.checked.acknowledged} writes acknowledged, {len(told.checked.lost)} lost,"
         f" {len(told.failures)} failed transactions",
         f"proof chain       {told.proof}",

@@ -25,6 +25,8 @@ from auditor.servers.pgbouncer import PgBouncerServer
 from auditor.servers.processes import Account, ServerProcess
 from auditor.settings import Settings, load
 from comparators.positions import Side
+from orchestrator.journal import PostgresJournal
+from orchestrator.records import Wish
 
 if TYPE_CHECKING:
     from auditor.servers.envoy import EnvoyServer
@@ -140,21 +142,25 @@ class World:
         self._closing.callback(process.kill)
         return process
 
-    def wish(self, name: str) -> None:
-        """Ask an orchestrator for something as its operator, and return once the journal has it.
+    def open_journal(self) -> PostgresJournal:
+        """Give the journal, to read along and to leave word for an orchestrator."""
+        return self._closing.enter_context(PostgresJournal(self._dsn(self.journal, "journal", "journal"), MIGRATION))
 
-        What it answers is not waited for: it may be stopped, or dead.
-        """
-        before = len(self.open_journal().requests())
-        reason = [] if name == "finalize" else ["--reason", "the show asks for it"]
-        self.launch("cutover", name, "--by", OPERATOR, *reason)
-        wait_until(lambda: len(self.open_journal().requests()) > before, f"the journal to have {name}", COMMAND_SECONDS)
+    def wish(self, wish: Wish) -> None:
+        """Leave word for an orchestrator as its operator; its answer is not waited for."""
+        self.open_journal().request(wish, OPERATOR, "the show asks for it")
 
     def stop_auditor(self) -> None:
-        """End `auditor run`, as an outage of the gate."""
-        if self._auditor is not None:
-            self._auditor.stop(signal.SIGTERM, STOP_SECONDS)
-            self._auditor = None
+        """End `auditor run`."""
+        process, self._auditor = self._auditor, None
+        if process is not None:
+            process.stop(signal.SIGTERM, STOP_SECONDS)
+
+    def kill_auditor(self) -> None:
+        """Kill `auditor run` and all its processes, the gate among them."""
+        process, self._auditor = self._auditor, None
+        if process is not None:
+            process.kill()
 
     def run_auditor(self) -> None:
         """Start `auditor run` and wait until its gate answers.
@@ -175,6 +181,7 @@ class World:
         common = {key: value for key, value in COMMON.items() if not (self._plan.durable and key == "fsync")}
         self.source, self.target = self._side(16, common, "source"), self._side(18, common, "target")
         self.journal = self._journal(common)
+        self.open_journal().install(())
         self._replicate()
         self.pools = [self._pool(number) for number in range(self._plan.pools)]
         self._control_plane = f"{LOOPBACK}:{free_port()}"
