@@ -266,8 +266,10 @@ def _stalls(entries: Sequence[Entry], live: LiveClients) -> dict[Direction, floa
     stalls: dict[Direction, float] = {}
     for attempt in attempts_of(entries):
         window = held_window(attempt.steps)
-        if window is not None and window[1] is not None:
-            began, ended = (moment.timestamp() - ahead for moment in window)
-            worst = live.worst(began, ended) * 1000
+        if window is None:
+            continue
+        began, ended = window
+        if ended is not None:
+            worst = live.worst(began.timestamp() - ahead, ended.timestamp() - ahead) * 1000
             stalls[attempt.run.direction] = max(worst, stalls.get(attempt.run.direction, 0.0))
     return stalls

@@ -230,7 +230,8 @@ class World:
         return self._closing.enter_context(PgBouncerServer(database, users, name=f"pool-{number + 1}"))
 
     def _envoy(self, number: int) -> "EnvoyServer":
-        from auditor.servers.envoy import Address, EnvoyServer
+        from auditor.servers.envoy import EnvoyServer
+        from orchestrator.adapters.envoy.fleet import Address
 
         host, _, port = self._control_plane.rpartition(":")
         before = Address(LOOPBACK, self.source.server.port)
