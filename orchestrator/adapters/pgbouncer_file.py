@@ -1,0 +1,167 @@
+"""PgBouncer's configuration file: where its databases lead, and the same file leading elsewhere.
+
+The file is the operator's. Only the parts of a database's line that the places name are changed; every other byte
+stays, so that leading there and back gives the same file again where both places name the same keys.
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comparators.errors import NeedsOperator, SettingInvalid
+
+Place = Mapping[str, str]
+"""Keys and values of PgBouncer's connection strings, as `host` and `port`."""
+
+KEYS = ("host", "port", "dbname", "user")
+"""What a place may name: the console shows these, so that what PgBouncer took can be read back."""
+
+_SECTION = re.compile(r"[ \t]*\[(?P<name>[^\]]*)\]")
+_ENTRY = re.compile(r"[ \t]*(?P<name>[^\s=;#%\[][^\s=]*)[ \t]*=(?P<words>.*)")
+_PAIR = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>'(?:[^']|'')*'|[^\s']*)")
+_BARE = re.compile(r"[^\s']+")
+
+
+class EntryMissing(NeedsOperator):
+    """A database has no line of its own in the file."""
+
+
+def parse_place(words: str) -> dict[str, str]:
+    """Read a place, as in `host=10.0.0.1 port=5432`.
+
+    Raises:
+        SettingInvalid: it is no such text, or names what PgBouncer's console does not show.
+    """
+    pairs = _pairs(words)
+    place = {pair.key: pair.value for pair in pairs}
+    odd = [key for key in place if key not in KEYS]
+    if not place.get("host") or len(place) != len(pairs) or odd:
+        raise SettingInvalid(
+            f"a place of PgBouncer names {', '.join(odd) or 'no host'}", hint="write it as in host=10.0.0.1 port=5432"
+        )
+    return place
+
+
+def read_place(text: str, database: str) -> dict[str, str]:
+    """Give the keys and values of one database's line; they may hold a password.
+
+    Raises:
+        EntryMissing: it has no line in this text.
+    """
+    return {pair.key: pair.value for pair in _pairs(_entry(text, database)["words"])}
+
+
+def lead(text: str, databases: Sequence[str], to: Place, others: Sequence[Place]) -> str:
+    """Give the same text with the databases' lines leading to a place.
+
+    Args:
+        others: the places that they may lead to now; what only these name is left out.
+    Raises:
+        EntryMissing: a database has no line in this text.
+    """
+    gone = {key for place in others for key in place} - set(to)
+    for database in databases:
+        entry = _entry(text, database)
+        text = text[: entry.start("words")] + _led(entry["words"], to, gone) + text[entry.end("words") :]
+    return text
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Put a text in the file's place at once, with its owner and mode; a crash leaves the old or the new one whole.
+
+    Raises:
+        NeedsOperator: the folder or the file's owner does not let us.
+    """
+    path = path.resolve()  # a link to it stays a link
+    try:
+        old = path.stat()
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w") as file:
+                if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(handle, old.st_uid, old.st_gid)
+                os.fchmod(handle, old.st_mode & 0o7777)
+                file.write(text)
+                file.flush()
+                os.fsync(handle)
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise NeedsOperator(
+            f"{path.name} cannot be replaced: {error.strerror}",
+            hint="let the orchestrator's account write its folder and keep its owner",
+        ) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    key: str
+    value: str
+    start: int
+    value_start: int
+    end: int
+
+
+def _pairs(words: str) -> list[_Pair]:
+    pairs, at = [], 0
+    while words[at:].strip():
+        found = _PAIR.match(words, at)
+        if found is None or found.end() == at:
+            raise SettingInvalid("a connection string of PgBouncer cannot be read", hint="write it as in host=10.0.0.1")
+        pairs.append(_Pair(found["key"], _bare(found["value"]), at, found.start("value"), found.end()))
+        at = found.end()
+    return pairs
+
+
+def _led(words: str, to: Place, gone: set[str]) -> str:
+    parts, seen, past = [], set(), 0
+    for pair in _pairs(words):
+        past = pair.end
+        if pair.key in to:
+            parts.append(words[pair.start : pair.value_start] + _quoted(to[pair.key]))
+            seen.add(pair.key)
+        elif pair.key not in gone:
+            parts.append(words[pair.start : pair.end])
+    parts += [f" {key}={_quoted(value)}" for key, value in to.items() if key not in seen]
+    return "".join(parts) + words[past:]
+
+
+def _entry(text: str, database: str) -> re.Match[str]:
+    """Find a database's line; as PgBouncer does, let the last one count."""
+    section, found, at = "", None, 0
+    for line in text.splitlines(keepends=True):
+        if header := _SECTION.match(line):
+            section = header["name"]
+        elif section == "databases" and (entry := _ENTRY.match(text, at)) and entry["name"] == database:
+            found = entry
+        at += len(line)
+    if found is None:
+        raise EntryMissing(
+            f"{database} has no line of its own below [databases]",
+            hint="write one, or name the file that %include takes it from as `config`",
+        )
+    return found
+
+
+def _bare(value: str) -> str:
+    return value[1:-1].replace("''", "'") if value.startswith("'") else value
+
+
+def _quoted(value: str) -> str:
+    return value if _BARE.fullmatch(value) else "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,141 @@
+"""PgBouncers before a pair of databases, and clients that write through them."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import psycopg
+
+from auditor.servers import PgBouncerServer
+from comparators.positions import Side
+from orchestrator.adapters.pgbouncer import PgBouncer
+from orchestrator.deadlines import Deadline
+from tests.helpers import Database, Pair, unique_name
+
+PASSWORD = "pooled"
+
+
+def soon(seconds: float = 60) -> Deadline:
+    return Deadline.within(seconds, "a test")
+
+
+def place(database: Database) -> str:
+    return f"host=127.0.0.1 port={database.server.port}"
+
+
+@dataclass
+class Pool:
+    """A PgBouncer before both sides, which leads to the source."""
+
+    pair: Pair
+    server: PgBouncerServer
+    role: str
+    name: str = "pool-1"
+    drivers: list[PgBouncer] = field(default_factory=list)
+
+    @property
+    def dsn(self) -> str:
+        return self.server.dsn("app", self.role)
+
+    @property
+    def places(self) -> dict[Side, str]:
+        return {Side.SOURCE: place(self.pair.source), Side.TARGET: place(self.pair.target)}
+
+    def driver(self, **changes: object) -> PgBouncer:
+        """Make a driver, as another process would; its sessions end with the pool."""
+        given = {
+            "admin": self.server.admin_dsn,
+            "config": self.server.config,
+            "databases": ["app"],
+            "places": self.places,
+            "probe": self.dsn,
+        }
+        self.drivers.append(PgBouncer(self.name, **{**given, **changes}))  # type: ignore[arg-type]
+        return self.drivers[-1]
+
+    def console(self, words: str) -> None:
+        with psycopg.connect(self.server.admin_dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as console:
+            console.execute(words)  # type: ignore[call-overload]
+
+    def connect(self, **options: object) -> psycopg.Connection:
+        return psycopg.connect(self.dsn, **{"autocommit": True, "prepare_threshold": None, **options})  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def role_on(pair: Pair) -> Iterator[str]:
+    """Make a role of one password on both sides, that may do what it likes in the pair's databases."""
+    role = unique_name("pooled")
+    for side in (pair.source, pair.target):
+        side.execute(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
+    try:
+        yield role
+    finally:
+        for side in (pair.source, pair.target):
+            side.execute(f"DROP ROLE {role}")
+
+
+@contextlib.contextmanager
+def pool_for(
+    pair: Pair, role: str, settings: Mapping[str, str] | None = None, databases: tuple[str, ...] = ("app",)
+) -> Iterator[Pool]:
+    """Start a PgBouncer that leads to the pair's source."""
+    behind = {name: f"{place(pair.source)} dbname={pair.name}" for name in databases}
+    with PgBouncerServer(behind, {role: PASSWORD}, settings) as server:
+        pool = Pool(pair, server, role)
+        try:
+            yield pool
+        finally:
+            for driver in pool.drivers:
+                driver.close()
+
+
+@dataclass
+class Writers:
+    """Clients that write one row after another, each in a transaction, and keep what was acknowledged."""
+
+    dsn: str
+    count: int = 8
+    acknowledged: list[tuple[int, int]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    stalls: list[float] = field(default_factory=list)
+    """Seconds that each write took."""
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._write, args=(who,), daemon=True) for who in range(self.count)]
+
+    def __enter__(self) -> "Writers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self, who: int) -> None:
+        number = 0
+        with psycopg.connect(self.dsn, prepare_threshold=None) as connection:
+            while not self._stop.is_set():
+                began = time.monotonic()
+                try:
+                    connection.execute("INSERT INTO written VALUES (%s, %s)", [who, number])
+                    connection.execute("SELECT count(*) FROM written WHERE who = %s AND number = %s", [who, number])
+                    connection.commit()
+                except psycopg.Error as error:
+                    self.errors.append(str(error))
+                    return
+                self.stalls.append(time.monotonic() - began)
+                self.acknowledged.append((who, number))
+                number += 1
+
+
+def create_written(pair: Pair) -> None:
+    pair.execute("CREATE TABLE written (who int, number int, PRIMARY KEY (who, number))")
+
+
+def rows_written(database: Database) -> list[tuple[int, int]]:
+    return database.rows("SELECT who, number FROM written ORDER BY who, number")
