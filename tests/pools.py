@@ -57,10 +57,17 @@ class Pool:
 
     def console(self, words: str) -> None:
         with psycopg.connect(self.server.admin_dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as console:
-            console.execute(words)  # type: ignore[call-overload]
+            console.execute(words.encode())
 
     def connect(self, **options: object) -> psycopg.Connection:
         return psycopg.connect(self.dsn, **{"autocommit": True, "prepare_threshold": None, **options})  # type: ignore[arg-type]
+
+
+def port_behind(client: psycopg.Connection) -> int:
+    """Ask which server's port a transaction of this client comes to."""
+    row = client.execute("SELECT inet_server_port()").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 @contextlib.contextmanager

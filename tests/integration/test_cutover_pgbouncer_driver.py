@@ -15,7 +15,7 @@ from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.ports import ProxySeen
 from orchestrator.proxies import ProxyGroup
 from tests.helpers import Pair, wait_for
-from tests.pools import Pool, Writers, create_written, pool_for, role_on, rows_written, soon
+from tests.pools import Pool, Writers, create_written, pool_for, port_behind, role_on, rows_written, soon
 
 BRIEF = 0.6
 """Seconds that are enough for PgBouncer, and that an open transaction outlasts."""
@@ -182,13 +182,13 @@ def test_a_silent_transaction_is_seen_before_anything_is_held(pool: Pool) -> Non
 def test_led_unheld_it_returns_when_the_last_link_to_the_old_side_is_closed(pair: Pair, pool: Pool) -> None:
     driver = pool.driver()
     with pool.connect() as client, pool.connect(autocommit=False) as late:
-        assert pair.source.server.port == client.execute("SELECT inet_server_port()").fetchone()[0]
+        assert pair.source.server.port == port_behind(client)
         late.execute("SELECT 1")
         with pytest.raises(Retryable, match="1 connections to where it led before"):
             driver.route(Side.TARGET, soon(BRIEF))
         late.rollback()
         assert "target" == driver.route(Side.TARGET, soon())["route"]
-        assert pair.target.server.port == client.execute("SELECT inet_server_port()").fetchone()[0]
+        assert pair.target.server.port == port_behind(client)
 
 
 def test_led_where_it_leads_already_it_waits_for_nobody(pool: Pool) -> None:
