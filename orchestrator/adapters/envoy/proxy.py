@@ -1,0 +1,222 @@
+"""A fleet of Envoys as a conductor's proxy: each effect is told to all nodes and acknowledged by each."""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self, TypeVar
+
+from comparators.errors import AuditorError, NotReady
+from comparators.positions import Side
+from orchestrator.adapters.envoy.control_plane import ControlPlane
+from orchestrator.adapters.envoy.fleet import Address, Fleet
+from orchestrator.adapters.envoy.health import HealthEndpoint
+from orchestrator.adapters.envoy.nodes import Nodes
+from orchestrator.adapters.envoy.serving import Serving
+from orchestrator.adapters.sessions import Session
+from orchestrator.deadlines import Deadline
+from orchestrator.ports import Blocker, Facts, Identity, ProxySeen
+
+CONNECT_SECONDS = 10.0
+"""Envoys that lost their control plane come back in this time."""
+OBSERVE_SECONDS = 2.0
+PROBE_SECONDS = 5.0
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """What listens."""
+
+    nodes: Nodes
+    control: ControlPlane
+    health: HealthEndpoint
+    opened_at: float
+
+    def close(self) -> None:
+        self.control.close()
+        self.health.close()
+
+
+class EnvoyProxy:
+    """Leads a fleet for as long as it is open; the Envoys keep their last state when it goes."""
+
+    def __init__(
+        self, fleet: Fleet, probes: Sequence[str], serving: Serving, *, may_act: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Know what to serve; nothing listens before `open`.
+
+        Args:
+            probes: a connection string through each Envoy.
+            serving: what the journal says the fleet is to do. Every Envoy that asks is told this, so a control plane
+                that starts again changes nothing.
+            may_act: asked before every answer to an Envoy; false once the lease is over.
+        """
+        self.name = fleet.name
+        self._fleet, self._probes, self._serving, self._may_act = fleet, tuple(probes), serving, may_act
+        self._plane: _Plane | None = None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Listen for the fleet, on the stand-by's address where another process still holds the first.
+
+        Raises:
+            NotReady: no address is free.
+            SettingInvalid: the Envoys cannot know where this machine is.
+        """
+        self._opened()
+
+    def close(self) -> None:
+        """Stop listening; the Envoys keep what they have."""
+        if self._plane is not None:
+            self._plane.close()
+            self._plane = None
+
+    @property
+    def serving(self) -> Serving:
+        """What every node is told now."""
+        return self._serving
+
+    def check(self) -> Sequence[Blocker]:
+        """Say which nodes could not follow a cutover."""
+        nodes = self._opened().nodes
+        deadline = Deadline.within(CONNECT_SECONDS, f"{self.name}: waiting for its Envoys")
+        found = []
+        for name, wait in (("nodes", nodes.await_acknowledged), ("health-checks", nodes.await_health_checks)):
+            try:
+                wait(deadline)
+            except AuditorError as error:
+                found.append(self._blocker(name, str(error), "is each Envoy up, and does it reach both ports?"))
+        return [*found, *self._check_names(nodes), *self._check_probes()]
+
+    def _check_names(self, nodes: Nodes) -> list[Blocker]:
+        found = []
+        if strangers := nodes.strangers:
+            reason = f"Envoys ask that are not configured: {', '.join(sorted(strangers))}"
+            found.append(self._blocker("strangers", reason, "add their node ids to nodes, or stop them"))
+        if doubled := nodes.doubled():
+            reason = f"more than one Envoy goes by the node id {', '.join(doubled)}"
+            found.append(self._blocker("node-ids", reason, "start each Envoy with a --service-node of its own"))
+        return found
+
+    def _check_probes(self) -> list[Blocker]:
+        try:
+            self.probe(Deadline.within(PROBE_SECONDS, f"{self.name}: asking through each Envoy who answers"))
+        except AuditorError as error:
+            return [self._blocker("probe", str(error), "correct the probes of this proxy")]
+        return []
+
+    def _blocker(self, name: str, reason: str, remedy: str) -> Blocker:
+        return Blocker(f"{self.name}-{name}", reason, remedy)
+
+    def hold(self, deadline: Deadline) -> Facts:
+        """Let new sessions wait, and end the open ones: what a transaction has left undone, its client must repeat.
+
+        Raises:
+            DeadlinePassed: a node did not acknowledge, or was not reached; it is named.
+            EnvoyRefused: a node cannot use what it was told.
+        """
+        facts = self._serve(self._serving.holding(), deadline)
+        ended = self._opened().nodes.await_ended(deadline)
+        return {**facts, "held": True, "sessions_ended_by": ended}
+
+    def release(self, deadline: Deadline) -> Facts:
+        """Let those who wait go to where the fleet leads.
+
+        Raises:
+            DeadlinePassed, EnvoyRefused: as `hold`.
+        """
+        return {**self._serve(self._serving.released(), deadline), "held": False}
+
+    def route(self, to: Side, deadline: Deadline) -> Facts:
+        """Lead writes and reads to a side; those who wait go on waiting.
+
+        Raises:
+            DeadlinePassed, EnvoyRefused: as `hold`.
+        """
+        facts = self._serve(replace(self._serving, writes=to, reads=to), deadline)
+        return {**facts, "route": to.value}
+
+    def lead_reads(self, to: Side, deadline: Deadline) -> Facts:
+        """Lead those who only read to a side; their open sessions end.
+
+        Returns:
+            With `possible`: false where they have no cluster of their own, and nothing was done.
+        Raises:
+            DeadlinePassed, EnvoyRefused: as `hold`.
+        """
+        if self._fleet.reads_cluster is None:
+            return {"possible": False}
+        return {**self._serve(replace(self._serving, reads=to), deadline), "possible": True, "reads": to.value}
+
+    def _serve(self, serving: Serving, deadline: Deadline) -> Facts:
+        deadline.left()
+        nodes = self._opened().nodes
+        self._serving = serving
+        began = time.monotonic()
+        nodes.serve(serving)
+        versions = nodes.await_acknowledged(deadline)
+        return {"nodes": versions, "acknowledged_ms": round((time.monotonic() - began) * 1000, 3)}
+
+    def observe(self) -> ProxySeen:
+        """Say what the nodes themselves acknowledged last; a node that is away makes it unknown."""
+        plane = self._opened()
+        if time.monotonic() - plane.opened_at < CONNECT_SECONDS:
+            with contextlib.suppress(AuditorError):  # nodes that are just coming back
+                plane.nodes.await_acknowledged(Deadline.within(OBSERVE_SECONDS, f"{self.name}: observing"))
+        connected, versions = plane.nodes.connected(), plane.nodes.versions()
+        seen = [Serving.parse(version) if node in connected else None for node, version in versions.items()]
+        held = _same([one.held if one else None for one in seen])
+        return ProxySeen(held, _same([one.writes if one else None for one in seen]), versions)
+
+    def probe(self, deadline: Deadline) -> Identity:
+        """Ask through each Envoy, by a new session, which server answers.
+
+        Raises:
+            NotReady: they lead to different servers.
+            SideUnavailable, NotPermitted, DeadlinePassed: one cannot be asked.
+        """
+        found = {self._probed(number, dsn, deadline) for number, dsn in enumerate(self._probes, 1)}
+        if len(found) != 1:
+            places = ", ".join(sorted(f"{one.address} ({one.system})" for one in found)) or "none"
+            raise NotReady(f"{self.name}: its Envoys lead to different servers: {places}")
+        return found.pop()
+
+    def _probed(self, number: int, dsn: str, deadline: Deadline) -> Identity:
+        with Session(dsn, f"{self.name} probe {number}") as session:
+            return session.identity(deadline)
+
+    def _opened(self) -> _Plane:
+        if self._plane is None:
+            self._plane = self._listen()
+        return self._plane
+
+    def _listen(self) -> _Plane:
+        if self._fleet.standby is None:
+            return self._listen_on(self._fleet.listen)
+        try:
+            return self._listen_on(self._fleet.listen)
+        except NotReady:
+            return self._listen_on(self._fleet.standby)
+
+    def _listen_on(self, address: Address) -> _Plane:
+        nodes = Nodes(self._fleet, self._serving, self._fleet.health_seen_by_nodes(address), self._may_act)
+        health = HealthEndpoint(nodes, self._fleet, address.next_port)
+        try:
+            return _Plane(nodes, ControlPlane(nodes, address), health, time.monotonic())
+        except BaseException:
+            health.close()
+            raise
+
+
+def _same(seen: Sequence[Value | None]) -> Value | None:
+    """Give what all agree on; nothing where one differs, is unknown, or nobody is there."""
+    first, *others = seen or [None]
+    return first if all(one == first for one in others) else None
