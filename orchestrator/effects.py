@@ -314,8 +314,12 @@ def resume_consumers(scene: Scene) -> Facts:
 
 
 def retire_way_back(scene: Scene) -> Facts:
-    """Remove the way back of the way forward, which a rollback has used up."""
-    return {**scene.forward.audit.stop(scene.deadline), **scene.forward.replication.disarm(scene.deadline)}
+    """Remove the way back of the way forward, which a rollback has used up, and the slots on the side left."""
+    return _all_of(
+        lambda: scene.forward.audit.stop(scene.deadline),
+        lambda: scene.ports.consumers.finalize(scene.deadline),
+        lambda: scene.forward.replication.disarm(scene.deadline),
+    )
 
 
 def finalize(scene: Scene) -> Facts:
