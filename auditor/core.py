@@ -205,6 +205,8 @@ class Core:
         for subscription, join in enumerate(state.joins):
             state.resolve(join.advance())
             suspects, gaps = join.take()
+            if suspects:
+                self._refresh()  # a cutover's commit may have ended this audit, and it is told of before anybody writes
             for suspect in suspects:
                 self._note(suspect, number, subscription)
             for gap in gaps:
@@ -212,6 +214,8 @@ class Core:
 
     def _note(self, suspect: Suspect, partition: int, subscription: int) -> None:
         """Record a suspect once, however often its frames are replayed."""
+        if self._beyond(suspect):
+            return
         name = self._settings.replication.subscriptions[subscription]
         planted = self._planted(suspect)
         positions = (None, None) if planted else (suspect.source_position, suspect.target_position)
@@ -223,6 +227,15 @@ class Core:
             return
         self._findings.add(identity)
         self._found[f"suspect/{identity}"] = self._finding(identity, suspect, partition, name)
+
+    def _beyond(self, suspect: Suspect) -> bool:
+        """Say whether a suspect is of what came after a cutover's commit line: then it is lawful."""
+        line = (self._seen.get("baseline") or {}).get("committed")
+        if line is None:
+            return False
+        if suspect.source_position is not None:
+            return suspect.source_position > int(line["source"])
+        return suspect.target_position is None or suspect.target_position > int(line["target"])
 
     def _planted(self, suspect: Suspect) -> bool:
         """Say whether it is the canary's difference: there are many of them in time, and one finding for all."""
@@ -345,7 +358,6 @@ def _lane_record(state: _Partition, now: float) -> dict[str, Any]:
         "frames": state.frames,
         "dead_letters": state.dead_letters,
     }
-
 
 
 def build_core(settings: Settings, records: Records) -> Core:

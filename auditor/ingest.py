@@ -61,7 +61,7 @@ def start_samplers(
     if watches.apply and watches.nudge:
         threads.start("apply-watch", watches.apply.run)
         threads.start("nudge", watches.nudge.run)
-        threads.start("marker", _marker(settings, keeper).run)
+        threads.start("marker", _marker(settings, keeper, peers).run)
         threads.start("recheck", Rechecker(settings, open_records(settings), sealer, keeper, watches.apply).run)
     threads.start("publisher", publisher.run)
     for state in states:
@@ -98,12 +98,12 @@ def _watches(settings: Settings, sides: Sequence[Side], keeper: ScopeKeeper, pee
     return Watches(source=source, apply=apply, nudge=nudge)
 
 
-def _marker(settings: Settings, keeper: ScopeKeeper) -> Marker:
+def _marker(settings: Settings, keeper: ScopeKeeper, peers: Peers) -> Marker:
     name = f"{settings.names.schema}.marker"
 
     def installed() -> bool:
         table = keeper.now().tables.get(name)
-        return table is not None and table.ready
+        return table is not None and table.ready and not peers.committed()
 
     label = f"auditor marker {settings.migration}"
     return Marker(settings.source.conninfo(), settings.names.schema, installed, application_name=label)

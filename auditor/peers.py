@@ -1,7 +1,7 @@
 """What the other processes of a migration last said, kept fresh for a process that acts on it."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from auditor.records import Records
@@ -40,7 +40,28 @@ class Peers:
         found = self.get("baseline")
         return None if found is None or "ended" in found or "renewing" in found else found
 
+    def committed(self) -> bool:
+        """Say whether a cutover's commit has ended this audit: what is different since then is lawful."""
+        return "committed" in (self.get("baseline") or {})
+
     def below(self, prefix: str) -> dict[str, Mapping[str, Any]]:
         """Give every known key under a prefix."""
         with self._lock:
             return {key: value for key, value in self._known.items() if key.startswith(prefix)}
+
+
+class Standing:
+    """Asks the records themselves, right before somebody is accused, whether a cutover's commit has ended the audit."""
+
+    def __init__(self, open_records: Callable[[], Records]) -> None:
+        self._open = open_records
+        self._peers: Peers | None = None
+        self._lock = threading.Lock()
+
+    def over(self) -> bool:
+        """Say whether it has ended: a commit is told of before anybody writes on the target."""
+        with self._lock:
+            if self._peers is None:
+                self._peers = Peers(self._open())
+            self._peers.refresh()
+            return self._peers.committed()

@@ -55,7 +55,7 @@ def prepare_migration(settings: Settings, *, dry_run: bool, without_canary: bool
             store.put({"baseline": records["baseline"] | {"renewing": time.time()}})
         ready = _ready_tables(settings)
         report = prepare(request, observer=_tell)
-        store.put(_to_record(records, report, ready))
+        store.put(_awaiting(settings, records, _to_record(records, report, ready)))
     return _prepared(report, records.get("baseline"), done=not report.needs_person)
 
 
@@ -105,13 +105,15 @@ def request_of(
         exclude=settings.tables.exclude,
         without_canary=without_canary,
         new_baseline=new_baseline,
+        parked=settings.reverse_of is not None,
         baseline=_believed(baseline),
     )
 
 
 def _believed(baseline: Any) -> Any:
-    """Give the baseline of earlier; one that an interrupted run may have left behind counts for its generation only."""
-    return baseline | {"source_slot": None} if baseline and "renewing" in baseline else baseline
+    """Give the baseline of earlier; of one that was interrupted, or ended by a cutover, only the generation counts."""
+    over = baseline and ("renewing" in baseline or "committed" in baseline)
+    return baseline | {"source_slot": None} if over else baseline
 
 
 def _ready_tables(settings: Settings) -> list[str]:
@@ -122,9 +124,7 @@ def _ready_tables(settings: Settings) -> list[str]:
     return sorted(f"{schema}.{name}" for one in wanted for schema, name, state, _ in one.tables if state == "r")
 
 
-def _to_record(
-    records: Mapping[str, Any], report: PrepareReport, ready: list[str]
-) -> dict[str, dict[str, Any]]:
+def _to_record(records: Mapping[str, Any], report: PrepareReport, ready: list[str]) -> dict[str, dict[str, Any]]:
     """Give the new baseline, and the interval between the last one and it, which nobody audited."""
     old = records.get("baseline")
     if report.baseline is None:
@@ -136,6 +136,17 @@ def _to_record(
     end = fresh["floor"] if old["source_system"] == fresh["source_system"] else None
     known = {key: value | {"to": end} for key, value in _open_gaps(records).items() if value.get("to") is None}
     return {"baseline": fresh} | (known or {f"gap/baseline-{fresh['generation']}": _gap(records, old, end)})
+
+
+def _awaiting(
+    settings: Settings, records: Mapping[str, Any], items: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Keep a reverse audit's new baseline out of force until the commit line is drawn."""
+    old, fresh = records.get("baseline"), items.get("baseline")
+    if settings.reverse_of is None or fresh is None or (old is not None and old["generation"] == fresh["generation"]):
+        return items
+    waiting = {"baseline": fresh | {"renewing": time.time()}}
+    return waiting if old is not None and "renewing" in old else items | waiting  # nothing was audited: no gap
 
 
 def _gap(records: Mapping[str, Any], old: Mapping[str, Any], end: int | None) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Publisher:
             if state.side is Side.TARGET:
                 record |= self._target_record(state, now)
                 items |= self._ready(state) | self._narrowed(now)
-                items |= self._shapes.look(self._scope.now(), now)
+                items |= {} if self._peers.committed() else self._shapes.look(self._scope.now(), now)
             items[f"sampler/{state.side}"] = record
             items[f"process/sampler-{state.side}"] = {
                 "incarnation": f"{state.side}-{self._started:.6f}", "pid": os.getpid(), "started_at": self._started,

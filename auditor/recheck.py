@@ -82,6 +82,9 @@ class Rechecker:
         now = time.time()
         self._remember()
         self._take(self._peers.refresh(), now)
+        if self._peers.committed():
+            stop.wait(IDLE_SECONDS)
+            return
         due = min(self._due.items(), key=lambda item: item[1], default=None)
         if due is None or due[1] > now:
             stop.wait(IDLE_SECONDS)
@@ -145,6 +148,9 @@ class Rechecker:
         return wait
 
     def _conclude(self, identity: str, finding: Record, settled: Settlement) -> None:
+        self._take(self._peers.refresh(), time.time())
+        if self._peers.committed():  # the rows were read when applications may have written on the target already
+            return
         if settled.outcome is Outcome.MOVING:
             self._later(identity, "the rows keep changing")
             return
@@ -160,9 +166,7 @@ class Rechecker:
 
     def _record(self, finding: Record, settled: Settlement) -> dict[str, Any]:
         keys = [
-            key
-            for key, state in zip(finding["keys"], settled.keys, strict=False)
-            if state.outcome is Outcome.DIFFERENT
+            key for key, state in zip(finding["keys"], settled.keys, strict=False) if state.outcome is Outcome.DIFFERENT
         ]
         row_kind = finding["kind"] in ("row-different", "row-missing", "row-extra")
         listed = len(settled.keys) == len(finding["keys"]) and row_kind

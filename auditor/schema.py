@@ -546,6 +546,12 @@ SCHEMA: Schema = {
         "sweep": _SWEEP,
         "probes": _PROBES,
         "cutover": CUTOVER,
+        "reverse_of": _text(
+            "a name of 1 to 40 letters a-z, digits and hyphens",
+            "Migration whose way back this audits, in a file that a cutover writes: it begins at the commit line.",
+            pattern="^[a-z0-9-]{1,40}$",
+            examples=["orders"],
+        ),
         "mapping": _text(
             "a path",
             "File that pairs the tables of the row audit where the target differs by design.",

@@ -340,6 +340,8 @@ class Settings:
     """How tables are paired that differ by design. None: both sides look alike."""
     accepted_differences: Path | None = None
     """Differences and skipped tables that somebody takes responsibility for. None: nobody does."""
+    reverse_of: str | None = None
+    """The migration whose way back this audits: it begins at that one's commit line. None: it begins when prepared."""
     cutover: CutoverSettings | None = None
     """What a cutover acts through. None: this migration is audited only."""
     wal_budget_bytes: int = 1 << 30
@@ -445,6 +447,7 @@ def _settings(document: Mapping[str, Any], file: Path) -> Settings:
         "probes": _given(document, "probes", _probes),
         "mapping": _given(document, "mapping", folder.joinpath),
         "accepted_differences": _given(document, "accepted_differences", folder.joinpath),
+        "reverse_of": document.get("reverse_of"),
         "cutover": _given(document, "cutover", lambda value: read_cutover(value, file, folder)),
         "wal_budget_bytes": _given(document, "wal_budget_bytes", parse_size),
     }

@@ -43,9 +43,15 @@ class Ledger:
     def __init__(
         self, records: Records, findings: RowFindings, known: Mapping[str, Mapping[str, Any]],
         subscriptions: tuple[str, ...], crosscheck: CrossCheck, *, every_seconds: float,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.time, over: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
-        """Args: known: the records under `coverage/`."""
+        """Prepare to keep the lines.
+
+        Args:
+            known: the records under `coverage/`.
+            over: whether a cutover's commit has ended the audit; asked right before a difference is recorded.
+        """
+        self._over = over
         self._records, self._findings, self._subscriptions = records, findings, subscriptions
         self._crosscheck, self._every, self._clock = crosscheck, every_seconds, clock
         self._lock = threading.RLock()
@@ -164,6 +170,8 @@ class Ledger:
         differences = self._crosscheck.told(
             job.pair.name, job.pair.subscription, _sweep(before), before.record(), step.differences
         )
+        if differences and self._over():
+            raise NotReady("a cutover's commit has ended this audit")
         for one in differences:
             found[one.kind] += one.count
         line = before.stepped(step, found, seconds)

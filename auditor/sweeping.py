@@ -12,8 +12,8 @@ from typing import Any
 from auditor.coverage import Coverage
 from auditor.crosscheck import CrossCheck
 from auditor.evidence_key import evidence_key
-from auditor.peers import Peers
-from auditor.records import Records
+from auditor.peers import Peers, Standing
+from auditor.records import Records, open_records
 from auditor.row_findings import RowFindings
 from auditor.sealing import Sealer
 from auditor.settings import Settings
@@ -109,6 +109,7 @@ class Sweeper:
         self.ledger = Ledger(
             records, self._findings, self._peers.below("coverage/"), settings.replication.subscriptions,
             CrossCheck(self._peers), every_seconds=0.0 if self._wanted.once else settings.sweep.every_seconds,
+            over=Standing(lambda: open_records(settings)).over,
         )  # fmt: skip
         self.brake = Brake(load, self._limits)
         self._tables: Tables | None = None

@@ -41,6 +41,8 @@ class PrepareRequest:
     """Begin anew, with new slots."""
     baseline: Mapping[str, Any] | None = None
     """The one recorded earlier."""
+    parked: bool = False
+    """The subscriptions may be disabled: a cutover enables them when it commits."""
     slot_seconds: float = 60
     """How long a new slot may wait for transactions that have written."""
     wait_seconds: float = 30
@@ -187,7 +189,7 @@ def _check_subscription(survey: Survey, request: PrepareRequest, name: str) -> N
             f"target: subscription {name} does not exist in database {survey.target.facts.database}",
             hint=f"existing ones: {_listed(survey.target.subscriptions)}",
         )
-    if not found.enabled:
+    if not found.enabled and not request.parked:
         raise NeedsOperator(
             f"target: subscription {name} is disabled",
             hint=f"see the target's log for the reason, then ALTER SUBSCRIPTION {name} ENABLE",

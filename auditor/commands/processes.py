@@ -51,6 +51,10 @@ def run_process(args: argparse.Namespace, name: str, body: Callable[["Settings"]
         hold(args.lifeline)
     lock = settings.open_state_dir() / f"{name}.lock"
     with held(lock, f"`auditor {name}`", PREDECESSOR_SECONDS):
+        if settings.reverse_of is not None:
+            from auditor.commit_line import await_line
+
+            await_line(settings)
         return body(settings)
 
 
