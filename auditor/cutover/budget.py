@@ -5,7 +5,7 @@ marker's round trip), by the rehearsal of the fence, by the same step of an earl
 entries (what a step takes beside its effect). Only a step that never ran counts with what is allowed for it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, Protocol
 
@@ -26,6 +26,8 @@ ALLOWED_MS: Mapping[str, float] = {
 }
 """What a step that was never measured here is taken to need; others count with `OTHERS_MS`."""
 OTHERS_MS = 10
+FENCE_MS, JOURNAL_MS = 100, 5
+"""What a plan assumes before anything was measured."""
 HELD = tuple(step.name for step in STEPS if step.holds_writes)
 _RECENT = 50
 
@@ -51,29 +53,38 @@ class MeasuredBudget:
         return predict(self._gate.figures(deadline), rehearsed, list(self._entries()))
 
 
-def predict(figures: Mapping[str, Mapping[str, Any]], rehearsed: Facts, entries: list[Entry]) -> dict[str, Any]:
+def predict(
+    figures: Mapping[str, Mapping[str, Any]], rehearsed: Facts, entries: Sequence[Entry], *, assume: bool = False
+) -> dict[str, Any]:
     """Add the parts up.
 
     Args:
         figures: of the probes, by group.
         rehearsed: what the fence's rehearsal recorded; `ms` is its time.
         entries: of the journal, in order.
+        assume: take what is allowed where the fence was not rehearsed yet and the journal holds nothing; `assumed`
+            names these parts. For a plan only: nothing is held on an assumption.
     Raises:
         NotReady: a part is not known.
     """
-    known = step_times(entries)
+    known, assumed = step_times(entries), []
+    if assume and "ms" not in rehearsed:
+        assumed, rehearsed = ["close-old"], {"ms": FENCE_MS}
+    if assume and not _completed(entries):
+        assumed, entry_ms = [*assumed, "journal"], JOURNAL_MS
+    else:
+        entry_ms = journal_ms(entries)
+    waits = _known(figures, "activity", "oldest_transaction_seconds") * 1000
+    drains = _known(figures, "capacity", "predicted_drain_seconds") * 1000
     parts = {
-        "hold-proxies": max(
-            _known(figures, "activity", "oldest_transaction_seconds") * 1000, known.get("hold-proxies", 0)
-        ),
+        "hold-proxies": max(waits, known.get("hold-proxies", 0)),
         "close-old": max(_number(rehearsed, "ms", "how long the fence takes"), known.get("close-old", 0)),
-        "see-marker": _known(figures, "capacity", "predicted_drain_seconds") * 1000
-        + _known(figures, "lag", "marker_p99_ms"),
-        "journal": journal_ms(entries) * len(HELD),
+        "see-marker": drains + _known(figures, "lag", "marker_p99_ms"),
+        "journal": entry_ms * len(HELD),
     }
     parts |= {name: known.get(name, ALLOWED_MS.get(name, OTHERS_MS)) for name in HELD if name not in parts}
     rounded = {name: round(value, 1) for name, value in parts.items()}
-    return {"predicted_ms": round(sum(parts.values()), 1), "parts": rounded}
+    return {"predicted_ms": round(sum(parts.values()), 1), "parts": rounded, "assumed": assumed}
 
 
 def step_times(entries: Iterable[Entry]) -> dict[str, float]:

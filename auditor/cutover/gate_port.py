@@ -53,7 +53,9 @@ class HttpGate:
         shown = {name: document.get(name) for name in _SHOWN}
         conditions = {part["name"]: part["status"] for part in document["conditions"]}
         rate = (document.get("sample") or {}).get("rate")
-        return {**shown, "conditions": conditions, "overrides": document.get("overrides", []), "rate": rate}
+        accepted = (document.get("coverage") or {}).get("accepted", [])
+        more = {"overrides": document.get("overrides", []), "accepted": accepted, "rate": rate}
+        return {**shown, "conditions": conditions, **more}
 
     def consume(self, verdict: str, cutover: str, deadline: Deadline) -> Facts:
         """Take an evaluation for one cutover; the same again gives the same receipt.

@@ -60,6 +60,12 @@ _ENVOY = _proxy(
     "A fleet of Envoys that asks this control plane where the database is.",
     {
         "listen": text("host:port", "Where the control plane answers xDS over gRPC.", pattern=_PLACE),
+        "standby": text(
+            "host:port",
+            "Where the dead man's control plane answers while a process that was stopped still holds `listen`.",
+            pattern=_PLACE,
+        ),
+        "reached_at": text("an IP address", "This machine, as the Envoys reach it, where `listen` is every address."),
         "nodes": listed(
             {"type": "string", "pattern": r"\S", "x-must": "the id of a node"},
             "a list of node ids",

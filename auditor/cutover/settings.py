@@ -37,6 +37,10 @@ class EnvoySettings:
     places: Mapping[Side, str] = field(hash=False)
     probes: tuple[SideSettings, ...]
     reads_cluster: str | None = None
+    standby: str | None = None
+    """Where another process answers while a stopped one still holds `listen`."""
+    reached_at: str | None = None
+    """This machine as the Envoys reach it, where `listen` is every address."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def test_each_part_is_what_was_measured() -> None:
     held = [step.name for step in STEPS if step.holds_writes]
     parts = {name: ALLOWED_MS.get(name, OTHERS_MS) for name in held}
     parts |= {"hold-proxies": 20, "close-old": 12, "see-marker": 103, "journal": 3 * len(held)}
-    assert facts == {"predicted_ms": sum(parts.values()), "parts": parts}
+    assert facts == {"predicted_ms": sum(parts.values()), "parts": parts, "assumed": []}
 
 
 def test_a_step_that_ran_before_counts_as_long_as_it_took_at_worst() -> None:
@@ -84,3 +84,11 @@ def test_it_asks_the_gate_when_it_is_asked() -> None:
 
     foretold = MeasuredBudget(Probes(), lambda: ENTRIES).foretell({"ms": 12}, Deadline.within(1, "a test"))
     assert foretold["predicted_ms"] > 0
+
+
+def test_a_plan_may_assume_what_is_measured_only_later_and_says_so() -> None:
+    foretold = predict(FIGURES, {}, [], assume=True)
+    assert foretold["assumed"] == ["close-old", "journal"]
+    assert predict(FIGURES, {"ms": 1}, ENTRIES, assume=True)["assumed"] == []
+    with pytest.raises(NotReady, match=r"lag\.marker_p99_ms"):
+        predict(FIGURES | {"lag": {}}, {}, [], assume=True)
