@@ -88,7 +88,7 @@ def test_a_database_without_a_line_of_its_own_is_told(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["", "port=5432", "host=a password=b", "host=a host=b", "host", "host=a 'b'", "host=''"]
+    "text", ["", "port=5432", "host=a password=b", "host=a host=b", "host", "host=a 'b'", "host=''"]
 )
 def test_a_place_that_cannot_be_read_back_is_refused(text: str) -> None:
     with pytest.raises(SettingInvalid) as refused:
