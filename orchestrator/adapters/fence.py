@@ -1,0 +1,304 @@
+"""The fence of one side: its roles cannot log in, nobody of them is in, and nothing is prepared.
+
+Rules of this file:
+1. Whose LOGIN is taken is remembered before it is taken; `open` gives back to these and to nobody else.
+2. All roles lose LOGIN in one transaction, and get it back in one.
+3. Whoever opens or closes ends every other session of a fence first: an orchestrator or a dead man that was stopped
+   and wakes cannot finish what it began.
+4. Closed means: two looks in a row found nobody, no session was still coming up, and nothing was prepared after them.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import LiteralString, Protocol, TypeVar
+
+import psycopg
+from psycopg import sql
+
+from comparators.errors import AuditorError, NeedsOperator, Retryable
+from comparators.positions import Side
+from orchestrator.adapters import fence_sessions as sessions
+from orchestrator.adapters.fence_checks import blockers
+from orchestrator.adapters.fence_roles import REHEARSAL, Choice, Roles, read_roles
+from orchestrator.adapters.fence_sessions import OURS, Ending, Seen
+from orchestrator.adapters.sessions import Session
+from orchestrator.deadlines import Deadline, DeadlinePassed
+from orchestrator.ports import Blocker, Facts, FenceSeen, Identity
+
+Result = TypeVar("Result")
+
+_ZEROS = 2
+_FIRST_PAUSE_SECONDS = 0.001
+_LONGEST_PAUSE_SECONDS = 0.02
+_RETRY_SECONDS = 0.05
+_OBSERVE_SECONDS = 5
+_STUCK_LOOKS = 8
+"""After so many looks a session that still comes up is taken for one whose client does not answer."""
+_NAME = "fence"
+
+_PREPARED = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"
+_OTHERS = """SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND application_name = %s AND pid <> pg_backend_pid()"""
+
+
+class Memory(Protocol):
+    """Where the roles of a fence are remembered; the journal is one."""
+
+    def remember(self, side: Side, roles: Sequence[str]) -> None: ...
+    def remembered(self, side: Side) -> Sequence[str]: ...
+    def forget(self, side: Side) -> None: ...
+
+
+class DatabaseFence:
+    """Keeps applications out of one side by what its own server lets in."""
+
+    def __init__(self, side: Side, dsn: str, memory: Memory, choice: Choice | None = None) -> None:
+        """Remember where and whom; nothing is opened yet.
+
+        Args:
+            dsn: of the control role, which the fence spares.
+        """
+        self.side = side
+        self._memory = memory
+        self._choice = choice or Choice()
+        self._acting = Session(dsn, _NAME)
+        self._watching = Session(dsn, "fence watch")
+
+    def close_sessions(self) -> None:
+        """End the fence's own sessions; what it closed stays closed."""
+        self._acting.close()
+        self._watching.close()
+
+    def warm(self, deadline: Deadline) -> None:
+        """Open both sessions, or see that they answer.
+
+        Raises:
+            As `Session.execute`.
+        """
+        self._acting.warm(deadline)
+        self._watching.warm(deadline)
+
+    def identity(self, deadline: Deadline) -> Identity:
+        """Ask the side's own server who it is.
+
+        Raises:
+            As `Session.execute`.
+        """
+        return self._acting.identity(deadline)
+
+    def check(self) -> Sequence[Blocker]:
+        """Ask what speaks against closing this side, by rights, roles and sessions as they are now.
+
+        Raises:
+            As `Session.execute`.
+        """
+        deadline = Deadline.within(_OBSERVE_SECONDS, f"check the fence of the {self.side}")
+        roles, closed = read_roles(self._watching, self._choice, deadline), bool(self._memory.remembered(self.side))
+        return blockers(self.side, self._watching, roles, closed, deadline)
+
+    def observe(self) -> FenceSeen:
+        """Look at roles, sessions and prepared transactions; what cannot be seen is `None`."""
+        deadline = Deadline.within(_OBSERVE_SECONDS, f"observe the fence of the {self.side}")
+        try:
+            roles = read_roles(self._watching, self._choice, deadline)
+            seen = sessions.look(self._watching, deadline)
+            prepared = self._watching.value(_PREPARED, deadline=deadline)
+        except AuditorError:
+            return FenceSeen(None)
+        return FenceSeen(self._closed(roles), len(_inside(seen, roles)), prepared)
+
+    def rehearse(self, deadline: Deadline) -> Facts:
+        """Exercise every statement of the fence: for real on a role of its own, and undone on the real ones.
+
+        Raises:
+            NotPermitted: the control role lacks a right.
+            Retryable: try again.
+        """
+        began = time.monotonic()
+        roles = read_roles(self._acting, self._choice, deadline)
+        self._undone(roles.open(), deadline)
+        self._drop_rehearsal(deadline)
+        self._acting.execute(_named("CREATE ROLE {} LOGIN", REHEARSAL), deadline=deadline)
+        try:
+            began_to_alter = time.monotonic()
+            self._alter([REHEARSAL], "NOLOGIN", deadline)
+            alter_ms, began_to_look = _since(began_to_alter), time.monotonic()
+            self._look_once(deadline)
+            look_ms = _since(began_to_look)
+            self._alter([REHEARSAL], "LOGIN", deadline)
+        finally:
+            self._drop_rehearsal(deadline)
+        return {
+            "rehearsed": True,
+            "roles": len(roles.open()),
+            "sessions": len(_inside(sessions.look(self._acting, deadline), roles)),
+            "alter_ms": alter_ms,
+            "look_ms": look_ms,
+            "ms": _since(began),
+        }
+
+    def close(self, deadline: Deadline) -> Facts:
+        """Take LOGIN from every fenced role, end its sessions until there are none twice; nothing is prepared.
+
+        Raises:
+            DeadlinePassed: somebody is still in; the roles stay without LOGIN until `open`.
+            NeedsOperator: nobody can be fenced, a transaction is prepared, or a superuser came back to work.
+        """
+        began = time.monotonic()
+        _persist(lambda: self._end_others(deadline), deadline)
+        taken = _persist(lambda: self._take_login(deadline), deadline)
+        altered_ms = _since(began)
+        ending = Ending()
+        _persist(lambda: self._empty(ending, deadline), deadline)
+        return {
+            "closed": True,
+            "sessions": 0,
+            "prepared": 0,
+            "roles": taken,
+            "ended": len(ending.ended),
+            "superusers_ended": len(ending.superusers),
+            "kept_ended": len(ending.kept),
+            "looks": ending.looks,
+            "altered_ms": altered_ms,
+            "ms": _since(began),
+        }
+
+    def open(self, deadline: Deadline) -> Facts:
+        """Give back exactly the LOGINs that `close` took.
+
+        Raises:
+            Retryable: try again; some may have it back already.
+            NeedsOperator: nobody can log in, and nobody is remembered.
+        """
+        began = time.monotonic()
+        _persist(lambda: self._end_others(deadline), deadline)
+        given = _persist(lambda: self._give_login(deadline), deadline)
+        return {"closed": False, "roles": given, "ms": _since(began)}
+
+    def _take_login(self, deadline: Deadline) -> list[str]:
+        """Remember whose LOGIN is to be taken, and take it; again where a role came meanwhile."""
+        taken = set(self._memory.remembered(self.side))
+        while names := (roles := read_roles(self._acting, self._choice, deadline)).open():
+            if not taken.issuperset(names):
+                self._memory.remember(self.side, names)
+                taken.update(names)
+            self._alter(names, "NOLOGIN", deadline)
+        if not taken:
+            raise NeedsOperator(
+                f"the {self.side} has no role that could be fenced", hint="let applications use a role of their own"
+            )
+        return sorted(name for name in taken if name in {role.name for role in roles.known.values()})
+
+    def _give_login(self, deadline: Deadline) -> list[str]:
+        """Give LOGIN back, read it back, and only then forget."""
+        names = list(self._memory.remembered(self.side))
+        while lacking := (roles := read_roles(self._acting, self._choice, deadline)).without_login(names):
+            self._alter(lacking, "LOGIN", deadline)
+        if not names and not roles.open():
+            raise NeedsOperator(
+                f"no application can log in to the {self.side}, and no fence is remembered that kept it out",
+                hint="give the roles of the applications LOGIN again (ALTER ROLE ... LOGIN)",
+            )
+        if names:
+            self._memory.forget(self.side)
+        return sorted(names)
+
+    def _empty(self, ending: Ending, deadline: Deadline) -> None:
+        """End sessions until two looks in a row found none, then find nothing prepared and nobody with LOGIN."""
+        against: tuple[Seen, ...] = ()
+        starts = sessions.starting(self._acting, deadline)
+        try:
+            while (roles := read_roles(self._acting, self._choice, deadline)).open() or ending.zeros < _ZEROS:
+                if roles.open():
+                    self._take_login(deadline)
+                    starts = sessions.starting(self._acting, deadline)
+                starts, against = self._look(roles, starts, ending, deadline)
+        except DeadlinePassed as passed:
+            raise DeadlinePassed(f"{passed}; {_said(against, starts)}") from passed
+        self._nothing_prepared(deadline)
+
+    def _look(
+        self, roles: Roles, starts: list[str], ending: Ending, deadline: Deadline
+    ) -> tuple[list[str], tuple[Seen, ...]]:
+        """Look once, end whom it finds, and wait a moment; give who is still coming up and who is still there."""
+        starts = sessions.still_starting(self._acting, starts, deadline)
+        judged = sessions.judge(sessions.look(self._acting, deadline), roles, ending)
+        sessions.end(self._acting, judged.end, roles, ending, deadline)
+        ending.looks += 1
+        ending.zeros = 0 if judged.against or starts else ending.zeros + 1
+        if starts and ending.looks % _STUCK_LOOKS == 0 and roles.acting.superuser:
+            sessions.end_starts(self._acting, starts, deadline)
+        time.sleep(min(_FIRST_PAUSE_SECONDS * 2 ** min(ending.looks, 16), _LONGEST_PAUSE_SECONDS, deadline.left()))
+        return starts, judged.against
+
+    def _nothing_prepared(self, deadline: Deadline) -> None:
+        prepared = self._acting.value(_PREPARED, deadline=deadline)
+        if prepared:
+            raise NeedsOperator(
+                f"{prepared} prepared transactions are open on the {self.side}: they can commit behind the fence",
+                hint="COMMIT PREPARED or ROLLBACK PREPARED each (pg_prepared_xacts), and stop what makes them",
+            )
+
+    def _end_others(self, deadline: Deadline) -> None:
+        """End the sessions of every other fence of this side, and see that they are gone."""
+        while self._acting.execute(_OTHERS, [f"{OURS} {_NAME}"], deadline=deadline):
+            time.sleep(_FIRST_PAUSE_SECONDS)
+
+    def _alter(self, names: Sequence[str], word: LiteralString, deadline: Deadline) -> None:
+        """Give or take LOGIN, all in one transaction."""
+        statements = [_named("ALTER ROLE {} " + word, name) for name in names]
+        self._acting.execute(sql.SQL("; ").join(statements), deadline=deadline)
+
+    def _undone(self, names: Sequence[str], deadline: Deadline) -> None:
+        """Take LOGIN in a transaction that is rolled back: nobody notices, but a right that lacks shows."""
+        if names:
+            with self._acting.transaction(deadline):
+                self._alter(names, "NOLOGIN", deadline)
+                raise psycopg.Rollback
+
+    def _drop_rehearsal(self, deadline: Deadline) -> None:
+        self._acting.execute(_named("DROP ROLE IF EXISTS {}", REHEARSAL), deadline=deadline)
+
+    def _look_once(self, deadline: Deadline) -> None:
+        """Ask everything that one look of `close` asks, and end nobody."""
+        sessions.still_starting(self._acting, sessions.starting(self._acting, deadline), deadline)
+        sessions.look(self._acting, deadline)
+        self._acting.value(_PREPARED, deadline=deadline)
+
+    def _closed(self, roles: Roles) -> bool | None:
+        """Say whether everybody is kept out; not known where nobody is remembered who ever was let in."""
+        if roles.open():
+            return False
+        try:
+            return True if self._memory.remembered(self.side) else None
+        except AuditorError:
+            return None
+
+
+def _persist(do: Callable[[], Result], deadline: Deadline) -> Result:
+    """Do something idempotent again while the server cannot be reached or others alter the same role."""
+    while True:
+        try:
+            return do()
+        except DeadlinePassed:
+            raise
+        except Retryable:
+            time.sleep(min(_RETRY_SECONDS, deadline.left()))
+
+
+def _inside(seen: Sequence[Seen], roles: Roles) -> list[Seen]:
+    """Pick the sessions that a closed fence must not have."""
+    return [one for one in seen if sessions.trespasses(one, roles)]
+
+
+def _named(statement: LiteralString, name: str) -> sql.Composed:
+    return sql.SQL(statement).format(sql.Identifier(name))
+
+
+def _since(began: float) -> float:
+    return round((time.monotonic() - began) * 1000, 2)
+
+
+def _said(against: Sequence[Seen], starts: Sequence[str]) -> str:
+    there = [*(str(seen) for seen in against), *(["a session that is coming up"] if starts else [])]
+    return f"still there: {', '.join(there) or 'nobody'}"
