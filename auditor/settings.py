@@ -347,6 +347,9 @@ class Settings:
     wal_budget_bytes: int = 1 << 30
     """Bytes of WAL that a slot of ours may hold back before it is dropped: the audit must never fill a user's disk."""
 
+    file: Path | None = field(default=None, compare=False, repr=False)
+    """The file that this was read from, for processes that are started with it."""
+
     @property
     def partitions(self) -> int:
         """Partitions of the changes topic."""
@@ -457,6 +460,7 @@ def _settings(document: Mapping[str, Any], file: Path) -> Settings:
         target=side_at(document["target"], f"{file}: target", folder),
         replication=_replication(document["replication"]),
         state_dir=folder / document.get("state_dir", f".auditor/{migration}"),
+        file=file.absolute(),
         **{name: value for name, value in given.items() if value is not None},
     )
 

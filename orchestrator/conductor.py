@@ -139,6 +139,10 @@ class Conductor:
         """
         return self._conduct(begin=False)
 
+    def may_act(self) -> bool:
+        """Say whether this conductor holds the lease now: parts that act by themselves ask before they do."""
+        return self._keeper.left() > 0
+
     # The lease around everything.
 
     def _conduct(self, *, begin: bool) -> Ending:

@@ -80,7 +80,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, SideSettings):
         return {"dsn": value.shown, "password": _plain(value.password)}
     if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value) if one.repr}
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, str | int | float | bool | None):

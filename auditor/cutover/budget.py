@@ -67,11 +67,11 @@ def predict(
     Raises:
         NotReady: a part is not known.
     """
-    known, assumed = step_times(entries), []
+    known, assumed, entry_ms = step_times(entries), list[str](), float(JOURNAL_MS)
     if assume and "ms" not in rehearsed:
         assumed, rehearsed = ["close-old"], {"ms": FENCE_MS}
     if assume and not _completed(entries):
-        assumed, entry_ms = [*assumed, "journal"], JOURNAL_MS
+        assumed = [*assumed, "journal"]
     else:
         entry_ms = journal_ms(entries)
     waits = _known(figures, "activity", "oldest_transaction_seconds") * 1000
@@ -107,7 +107,7 @@ def journal_ms(entries: Iterable[Entry]) -> float:
     ]
     if not beside:
         raise NotReady("how long the journal takes to write an entry is not known: it holds no step that was done")
-    return median(beside[-_RECENT:])
+    return float(median(beside[-_RECENT:]))
 
 
 def _completed(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:

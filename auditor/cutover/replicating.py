@@ -1,0 +1,36 @@
+"""The way of the data as one part of a cutover: its proof, and both ways of it."""
+
+from collections.abc import Sequence
+
+from orchestrator.adapters.markers import Drain
+from orchestrator.adapters.reverse import WayBack, WayForward
+from orchestrator.deadlines import Deadline
+from orchestrator.ports import Blocker, Facts
+
+
+class Replicating:
+    """Joins what proves that everything has come with what stops and starts the ways."""
+
+    def __init__(self, drain: Drain, ways: WayBack | WayForward) -> None:
+        self._drain, self._ways = drain, ways
+        self.position = drain.position
+        self.write_marker = drain.write_marker
+        self.see_marker = drain.see_marker
+        self.make_durable = drain.make_durable
+        self.prepare_reverse = ways.prepare_reverse
+        self.stop_forward = ways.stop_forward
+        self.commit_line = ways.commit_line
+        self.resume_forward = ways.resume_forward
+        self.enable_reverse = ways.enable_reverse
+        self.tend = ways.tend
+        self.disarm = ways.disarm
+        self.finalize = ways.finalize
+        self.observe = ways.observe
+
+    def check(self) -> Sequence[Blocker]:
+        """Ask both parts."""
+        return [*self._drain.check(), *self._ways.check()]
+
+    def warm(self, deadline: Deadline) -> Facts:
+        """Open what the held steps need."""
+        return self._drain.warm(deadline) or {}
