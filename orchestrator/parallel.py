@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from orchestrator.deadlines import Deadline, DeadlinePassed
+
 Answer = TypeVar("Answer")
 
 
@@ -46,3 +48,20 @@ def in_parallel(tasks: Mapping[str, Callable[[], Answer]]) -> Ended[Answer]:
             thread.join()
     in_order = {name: failures[name] for name in tasks if name in failures}
     return Ended({name: answers[name] for name in tasks if name in answers}, in_order)
+
+
+def within(deadline: Deadline, task: Callable[[], Answer]) -> Answer:
+    """Perform a task that might not end by itself; leave it alone at the deadline.
+
+    Raises:
+        DeadlinePassed: it has not ended; what it does may still take effect.
+    """
+    left = deadline.left()
+    done: list[Ended[Answer]] = []
+    thread = threading.Thread(target=lambda: done.append(in_parallel({"": task})), daemon=True)
+    thread.start()
+    thread.join(left)
+    if not done:
+        raise DeadlinePassed(f"{deadline.doing}: no answer came in time")
+    done[0].raise_first()
+    return done[0].answers[""]

@@ -1,0 +1,115 @@
+"""A proxy of the user's own, led by programs: here a PgBouncer, by a script that an operator could have written."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from comparators.errors import NotReady, Retryable
+from comparators.positions import Side
+from orchestrator.adapters.commands import CommandedProxy, exec_proxy
+from orchestrator.ports import ProxySeen
+from orchestrator.proxies import ProxyGroup
+from tests.helpers import Pair, wait_for
+from tests.pools import Pool, Writers, create_written, pool_for, role_on, rows_written, soon
+
+SCRIPT = """#!/bin/sh
+set -e
+ask() {{ "{psql}" -XAtq "{admin}" -c "$1"; }}
+shown() {{ ask "SHOW DATABASES" | grep '^app|'; }}
+case "$AUDITOR_ACTION" in
+  hold) ask "PAUSE app" ;;
+  release) ask "RESUME app" || true ;;
+  route)
+    if [ "$AUDITOR_TO" = target ]; then from={source}; to={target}; else from={target}; to={source}; fi
+    sed -i "s/port=$from /port=$to /" "{config}"
+    ask "RELOAD" ;;
+  observe)
+    case "$(shown | cut -d'|' -f3)" in {source}) route=source ;; {target}) route=target ;; esac
+    case "$(shown | cut -d'|' -f12)" in 1) held=true ;; *) held=false ;; esac
+    echo "{{\\"held\\": $held, \\"route\\": \\"$route\\", \\"nodes\\": {{\\"only\\": \\"$route\\"}}}}" ;;
+esac
+"""
+
+
+@pytest.fixture
+def pool(pair: Pair) -> Iterator[Pool]:
+    create_written(pair)
+    with role_on(pair) as role, pool_for(pair, role) as started:
+        yield started
+
+
+@pytest.fixture
+def proxy(pair: Pair, pool: Pool, tmp_path: Path) -> CommandedProxy:
+    script = tmp_path / "lead"
+    script.write_text(
+        SCRIPT.format(
+            psql=pair.source.server.installation.program("psql"),
+            admin=pool.server.admin_dsn,
+            config=pool.server.config,
+            source=pair.source.server.port,
+            target=pair.target.server.port,
+        )
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    action = [str(script)]
+    return exec_proxy("ours", hold=action, release=action, route=action, observe=action, probe=pool.dsn)
+
+
+def test_it_is_held_led_and_let_go_without_an_error(pair: Pair, pool: Pool, proxy: CommandedProxy) -> None:
+    group = ProxyGroup([proxy])
+    assert [] == group.check()
+    with Writers(pool.dsn, count=4) as writers:
+        wait_for(lambda: len(writers.acknowledged) > 20, 60, "clients to be busy")
+        assert group.hold(soon())["held"] is True
+        at_source = rows_written(pair.source)
+        assert "target" == group.route(Side.TARGET, soon())["route"]
+        assert group.release(soon())["held"] is False
+        count = len(writers.acknowledged)
+        wait_for(lambda: len(writers.acknowledged) > count + 20, 60, "clients to go on")
+    assert [] == writers.errors
+    assert sorted(writers.acknowledged) == sorted(at_source + rows_written(pair.target))
+    assert ProxySeen(False, Side.TARGET, {"only": "target"}) == proxy.observe()
+    assert f"127.0.0.1:{pair.target.server.port}" == proxy.probe(soon()).address
+
+
+def test_every_effect_done_again_says_the_same(proxy: CommandedProxy) -> None:
+    for effect in (proxy.hold, proxy.hold, proxy.release, proxy.release):
+        effect(soon())
+    assert (False, Side.SOURCE) == (proxy.observe().held, proxy.observe().route)
+
+
+def test_an_order_that_is_not_obeyed_is_a_failure(pool: Pool) -> None:
+    told = {"hold": ["true"], "release": ["true"], "route": ["true"]}
+    proxy = exec_proxy("ours", **told, observe=["echo", '{"held": false, "route": "source"}'], probe=pool.dsn)
+    assert [] == proxy.check()
+    with pytest.raises(NotReady, match="was told to hold, and shows held: False"):
+        proxy.hold(soon(1))
+    with pytest.raises(NotReady, match="was told to route"):
+        proxy.route(Side.TARGET, soon(1))
+    assert proxy.release(soon())["held"] is False
+
+
+@pytest.mark.parametrize("shown", ["{}", "nothing", '{"held": "yes", "route": "both"}', '{"held": 1, "route": 1}'])
+def test_what_is_not_told_is_not_known(pool: Pool, shown: str) -> None:
+    told = {"hold": ["true"], "release": ["true"], "route": ["true"]}
+    proxy = exec_proxy("ours", **told, observe=["echo", shown], probe=pool.dsn)
+    assert ProxySeen(None, None) == proxy.observe()
+    assert ["held", "route"] == [one.name for one in proxy.check()]
+    with pytest.raises(Retryable):
+        proxy.hold(soon(1))
+
+
+def test_a_program_that_fails_is_told_before_it_is_needed(pool: Pool) -> None:
+    told = {"hold": ["true"], "release": ["true"], "route": ["true"]}
+    assert ["observe"] == [one.name for one in exec_proxy("ours", **told, observe=["false"], probe=pool.dsn).check()]
+
+
+def test_a_probe_that_leads_nowhere_is_told_before_it_is_needed(pool: Pool) -> None:
+    told = {"hold": ["true"], "release": ["true"], "route": ["true"]}
+    shown = ["echo", '{"held": false, "route": "source"}']
+    dsn = pool.dsn.replace(f"port={pool.server.port}", "port=1")
+    (found,) = exec_proxy("ours", **told, observe=shown, probe=dsn).check()
+    assert "probe" == found.name
+    assert "pooled" not in found.reason
