@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -102,6 +103,11 @@ class EnvoyServer:
             raise
         self._process = process
         return self
+
+    def admin(self, path: str) -> str:
+        """Ask the Envoy about itself, as at `/clusters`."""
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.admin_port}{path}", timeout=10) as answer:
+            return str(answer.read(), "utf-8")
 
     def stop(self) -> None:
         """Stop it by pid; one that hangs is killed."""

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Self
+from typing import Any, Self
 
 from comparators.errors import SettingInvalid
 from comparators.positions import Side
@@ -68,6 +68,23 @@ class Fleet:
     reached_at: str | None = None
     """The address of this machine as the Envoys see it, where `listen` is 0.0.0.0."""
     hold_seconds: float = HOLD_SECONDS
+
+    @classmethod
+    def read(
+        cls, name: str, listen: str, places: Mapping[Side, str], *, standby: str | None = None, **others: Any
+    ) -> Self:
+        """Make a fleet of what the configuration says, addresses as text.
+
+        Raises:
+            SettingInvalid: one of them is no IP address with a port.
+        """
+        return cls(
+            name=name,
+            listen=Address.parse(listen, f"{name}: listen"),
+            places={side: Address.parse(place, f"{name}: places.{side}") for side, place in places.items()},
+            standby=Address.parse(standby, f"{name}: standby") if standby else None,
+            **others,
+        )
 
     @property
     def clusters(self) -> tuple[str, ...]:

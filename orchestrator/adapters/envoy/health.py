@@ -96,16 +96,15 @@ class _Checks(socketserver.BaseRequestHandler):
         self._server.forget(self.request)
 
     def handle(self) -> None:
-        told: Serving | None = None
+        nodes, told = self._server.nodes, 0
         while (asked := self._asked()) is not None:
             node, cluster, side = asked
-            told = self._server.nodes.check_health(node, told, WAIT_SECONDS)
-            if not self._server.nodes.may_act():
+            told, serving = nodes.news(told, WAIT_SECONDS)
+            if not nodes.may_act():
                 return
-            well = _is_well(told, side, cluster == self._server.fleet.reads_cluster)
+            well = _is_well(serving, side, cluster == self._server.fleet.reads_cluster)
             self.request.sendall(_ANSWERS[well])
-            if not well:
-                self._server.nodes.ended(node, cluster, told)
+            nodes.checked(node, cluster, side, told, well)
 
     def _asked(self) -> tuple[str, str, Side] | None:
         request = b""

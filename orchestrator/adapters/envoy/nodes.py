@@ -7,12 +7,12 @@ Rules of this file:
 """
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from comparators.errors import NeedsOperator
+from comparators.positions import Side
 from orchestrator.adapters.envoy.fleet import Address, Fleet
 from orchestrator.adapters.envoy.resources import ENDPOINTS, Resources, resources_for
 from orchestrator.adapters.envoy.serving import Serving
@@ -21,7 +21,7 @@ from orchestrator.deadlines import Deadline, DeadlinePassed
 Result = TypeVar("Result")
 
 _LOOK_SECONDS = 1.0
-"""Between two looks at whether this process may still act."""
+"""Between two looks at whether this process may still act, and at a deadline that something else may end."""
 
 
 class EnvoyRefused(NeedsOperator):
@@ -86,8 +86,8 @@ class Nodes:
         self._fleet, self._serving, self._health = fleet, serving, health
         self._streams: list[Stream] = []
         self._wanted: dict[str, dict[str, Resources]] = {}
-        self._ended: dict[tuple[str, str], Serving] = {}
-        self._checked: set[str] = set()
+        self._generation = 1
+        self._checks: dict[tuple[str, str, Side], tuple[int, bool]] = {}
         self._strangers: set[str] = set()
 
     @property
@@ -104,10 +104,10 @@ class Nodes:
         """Tell every node something new; returns at once."""
         with self.changed:
             if serving != self._serving:
-                self._ended.clear()
+                self._generation += 1
+                self._serving = serving
                 self._wanted.clear()
-            self._serving = serving
-            self.changed.notify_all()
+                self.changed.notify_all()
 
     def join(self, node: str) -> Stream | None:
         """Begin a conversation; `None` for one that is not of the fleet."""
@@ -160,22 +160,22 @@ class Nodes:
             self._wanted[node] = resources_for(node, self._fleet, self._serving, self._health)
         return self._wanted[node]
 
-    def check_health(self, node: str, told: Serving | None, seconds: float) -> Serving:
-        """Wait until what is served is not what a node's health check was told, or the time is over.
+    def news(self, told: int, seconds: float) -> tuple[int, Serving]:
+        """Wait until what is served has changed, or the time is over.
 
         Args:
-            told: what its connection was told last; `None` where it has just come.
+            told: the generation that a health check's connection was told last; 0 where it has just come.
+        Returns:
+            The generation, and what is served in it.
         """
         with self.changed:
-            self._checked.add(node)
-            self.changed.notify_all()
-            self.changed.wait_for(lambda: self._serving != told, seconds)
-            return self._serving
+            self.changed.wait_for(lambda: self._generation != told, seconds)
+            return self._generation, self._serving
 
-    def ended(self, node: str, cluster: str, serving: Serving) -> None:
-        """Note that a node was told to end the sessions of a cluster."""
+    def checked(self, node: str, cluster: str, side: Side, generation: int, well: bool) -> None:
+        """Note what a node's health check of a side was told; otherwise than well, its sessions there end."""
         with self.changed:
-            self._ended[node, cluster] = serving
+            self._checks[node, cluster, side] = generation, well
             self.changed.notify_all()
 
     def await_acknowledged(self, deadline: Deadline) -> dict[str, str]:
@@ -195,21 +195,24 @@ class Nodes:
         """
         return self._await(self._not_ended, deadline, lambda: sorted(self._required()))
 
-    def await_health_checks(self, deadline: Deadline) -> None:
-        """Wait until every node's health check has come once.
+    def await_armed(self, deadline: Deadline) -> None:
+        """Wait until every node was told that all is well where it leads: only after that can it be told otherwise.
 
         Raises:
             DeadlinePassed: a node has not asked; it is named.
         """
-        self._await(self._not_checked, deadline, lambda: None)
+        self._await(self._not_armed, deadline, lambda: None)
 
     def _await(
         self, missing: Callable[[], Mapping[str, str]], deadline: Deadline, result: Callable[[], Result]
     ) -> Result:
         with self.changed:
             while absent := missing():
-                if not self.changed.wait(max(0.0, deadline.at - time.monotonic())):
-                    raise DeadlinePassed(f"{deadline.doing}: {sentence(absent)}")
+                try:
+                    left = deadline.left()
+                except DeadlinePassed as passed:
+                    raise DeadlinePassed(f"{passed}: {sentence(absent)}") from None
+                self.changed.wait(min(left, _LOOK_SECONDS))
             return result()
 
     def absent(self) -> dict[str, str]:
@@ -265,17 +268,29 @@ class Nodes:
         return None
 
     def _not_ended(self) -> dict[str, str]:
-        clusters = [self._fleet.cluster]
-        if self._fleet.reads_cluster and self._serving.reads_held:
-            clusters.append(self._fleet.reads_cluster)
-        waiting = {node for node in self._required() for name in clusters if not self._was_ended(node, name)}
-        return dict.fromkeys(waiting, "was not told to end its sessions: its health checks do not come")
+        waiting = {
+            node
+            for node in self._required()
+            for cluster, side, held in self._places()
+            if held and self._checks.get((node, cluster, side)) != (self._generation, False)
+        }
+        return dict.fromkeys(waiting, "was not told to end its sessions: its health check does not come")
 
-    def _was_ended(self, node: str, cluster: str) -> bool:
-        return self._ended.get((node, cluster)) == self._serving
+    def _not_armed(self) -> dict[str, str]:
+        waiting = {
+            node
+            for node in self._required()
+            for cluster, side, held in self._places()
+            if not held and not self._checks.get((node, cluster, side), (0, False))[1]
+        }
+        return dict.fromkeys(waiting, "sends no health check")
 
-    def _not_checked(self) -> dict[str, str]:
-        return dict.fromkeys(self._required() - self._checked, "sends no health checks")
+    def _places(self) -> list[tuple[str, Side, bool]]:
+        """Give each cluster's side, and whether it is held."""
+        places = [(self._fleet.cluster, self._serving.writes, self._serving.held)]
+        if self._fleet.reads_cluster:
+            places.append((self._fleet.reads_cluster, self._serving.reads, self._serving.reads_held))
+        return places
 
 
 def _answered(known: _Subscription, heard: Heard) -> None:

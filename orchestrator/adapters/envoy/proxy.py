@@ -89,32 +89,19 @@ class EnvoyProxy:
         nodes = self._opened().nodes
         deadline = Deadline.within(CONNECT_SECONDS, f"{self.name}: waiting for its Envoys")
         found = []
-        for name, wait in (("nodes", nodes.await_acknowledged), ("health-checks", nodes.await_health_checks)):
+        for name, wait in (("nodes", nodes.await_acknowledged), ("health-checks", nodes.await_armed)):
             try:
                 wait(deadline)
             except AuditorError as error:
-                found.append(self._blocker(name, str(error), "is each Envoy up, and does it reach both ports?"))
-        return [*found, *self._check_names(nodes), *self._check_probes()]
-
-    def _check_names(self, nodes: Nodes) -> list[Blocker]:
-        found = []
-        if strangers := nodes.strangers:
-            reason = f"Envoys ask that are not configured: {', '.join(sorted(strangers))}"
-            found.append(self._blocker("strangers", reason, "add their node ids to nodes, or stop them"))
-        if doubled := nodes.doubled():
-            reason = f"more than one Envoy goes by the node id {', '.join(doubled)}"
-            found.append(self._blocker("node-ids", reason, "start each Envoy with a --service-node of its own"))
-        return found
+                found.append(Blocker(name, str(error), "is each Envoy up, and does it reach both ports?"))
+        return [*found, *_check_names(nodes), *self._check_probes()]
 
     def _check_probes(self) -> list[Blocker]:
         try:
             self.probe(Deadline.within(PROBE_SECONDS, f"{self.name}: asking through each Envoy who answers"))
         except AuditorError as error:
-            return [self._blocker("probe", str(error), "correct the probes of this proxy")]
+            return [Blocker("probe", str(error), "correct the probes of this proxy")]
         return []
-
-    def _blocker(self, name: str, reason: str, remedy: str) -> Blocker:
-        return Blocker(f"{self.name}-{name}", reason, remedy)
 
     def hold(self, deadline: Deadline) -> Facts:
         """Let new sessions wait, and end the open ones: what a transaction has left undone, its client must repeat.
@@ -123,8 +110,10 @@ class EnvoyProxy:
             DeadlinePassed: a node did not acknowledge, or was not reached; it is named.
             EnvoyRefused: a node cannot use what it was told.
         """
+        nodes = self._opened().nodes
+        nodes.await_armed(deadline)
         facts = self._serve(self._serving.holding(), deadline)
-        ended = self._opened().nodes.await_ended(deadline)
+        ended = nodes.await_ended(deadline)
         return {**facts, "held": True, "sessions_ended_by": ended}
 
     def release(self, deadline: Deadline) -> Facts:
@@ -145,7 +134,7 @@ class EnvoyProxy:
         return {**facts, "route": to.value}
 
     def lead_reads(self, to: Side, deadline: Deadline) -> Facts:
-        """Lead those who only read to a side; their open sessions end.
+        """Lead those who only read to a side; sessions that are open stay where they are.
 
         Returns:
             With `possible`: false where they have no cluster of their own, and nothing was done.
@@ -220,3 +209,14 @@ def _same(seen: Sequence[Value | None]) -> Value | None:
     """Give what all agree on; nothing where one differs, is unknown, or nobody is there."""
     first, *others = seen or [None]
     return first if all(one == first for one in others) else None
+
+
+def _check_names(nodes: Nodes) -> list[Blocker]:
+    found = []
+    if strangers := nodes.strangers:
+        reason = f"Envoys ask that are not configured: {', '.join(sorted(strangers))}"
+        found.append(Blocker("strangers", reason, "add their node ids to nodes, or stop them"))
+    if doubled := nodes.doubled():
+        reason = f"more than one Envoy goes by the node id {', '.join(doubled)}"
+        found.append(Blocker("node-ids", reason, "start each Envoy with a --service-node of its own"))
+    return found
