@@ -69,6 +69,7 @@ def register(commands: Commands) -> None:
     steps = group.add("steps", _steps, "every step with its phase and deadline", "auditor cutover steps --json")
     for command in (plan, approve, status, report, history, verify, steps):
         add_json(command)
+    _add_dead_man(group)
 
 
 def _add_start(group: Commands) -> None:
@@ -81,6 +82,12 @@ def _add_start(group: Commands) -> None:
     start.add_argument("--reason", default="", help="why, for the journal")
     add_lifeline(start)
     add_json(start)
+
+
+def _add_dead_man(group: Commands) -> None:
+    command = group.add_internal("dead-man", _stand, "open the old side if the orchestrator is gone, by winning ABORT")
+    command.add_argument("--attempt", type=count, required=True, metavar="N", help="the one it stands by")
+    command.add_argument("--direction", choices=("forward", "back"), required=True, help="which side is the old one")
 
 
 def _add_wish(group: Commands, name: str, what: str, with_reason: bool) -> None:
@@ -133,6 +140,15 @@ def _start(args: argparse.Namespace) -> int:
     if args.dry_run:
         return dry_run_command(settings, as_json=args.json)
     return start_command(settings, args.by, args.acknowledge, args.reason, as_json=args.json)
+
+
+def _stand(args: argparse.Namespace) -> int:
+    settings = _settings(args)
+    start_log(args, "dead-man")
+    from auditor.cutover.dead_man import stand_command
+    from orchestrator.records import Direction
+
+    return stand_command(settings, args.attempt, Direction(args.direction))
 
 
 def _status(args: argparse.Namespace) -> int:

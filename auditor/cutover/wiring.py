@@ -7,6 +7,7 @@ from functools import partial
 from typing import cast
 
 from auditor.cutover.budget import MeasuredBudget
+from auditor.cutover.dead_man import DeadManProcess
 from auditor.cutover.gate_port import HttpGate
 from auditor.cutover.proxies import doors_of, proxies_of
 from auditor.cutover.replicating import Replicating
@@ -162,7 +163,7 @@ class _Workshop:
                 consumers=self._consumers(direction),
                 gate=self._gate,
                 audit=audit,
-                dead_man=self._dead_man(direction),
+                dead_man=DeadManProcess(self._settings, direction),
                 hooks=hooks,
                 suite=suite,
                 shadow=self._shadow(direction, proxies),
