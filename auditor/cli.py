@@ -10,17 +10,24 @@ import traceback
 from collections.abc import Sequence
 from enum import IntEnum
 
-from auditor.commands import config, demo, diff, evidence, findings, gate, objects, preflight, processes, status, sweep
+from auditor.commands import (
+    config,
+    cutover,
+    demo,
+    diff,
+    evidence,
+    findings,
+    gate,
+    objects,
+    preflight,
+    processes,
+    status,
+    sweep,
+)
 from auditor.commands.arguments import Commands
 from comparators.errors import AuditorError, Defect, NeedsOperator, Retryable, SettingInvalid
 
-GROUPS = (demo, diff, config, preflight, objects, processes, sweep, gate, status, findings, evidence)
-
-NOT_BUILT_YET = frozenset(
-    {
-        ("cutover",),
-    }
-)
+GROUPS = (demo, diff, config, preflight, objects, processes, sweep, gate, cutover, status, findings, evidence)
 
 EPILOG = """examples:
   auditor demo --seconds 30                  see it work on two servers of its own
@@ -87,8 +94,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _run(words: list[str]) -> int:
     parser = build_parser()
-    if later := _not_built(words):
-        raise SettingInvalid(f"`auditor {later}` is not built yet", hint="`auditor --help` lists what is")
     args = parser.parse_args(words)
     if not hasattr(args, "run"):
         parser.print_help(sys.stderr)
@@ -96,20 +101,6 @@ def _run(words: list[str]) -> int:
     if getattr(args, "no_color", False):
         os.environ["NO_COLOR"] = "1"  # what every library that colours looks at
     return int(args.run(args))
-
-
-def _not_built(words: Sequence[str]) -> str | None:
-    plain = _without_options(words)
-    return next((" ".join(one) for one in NOT_BUILT_YET if tuple(plain[: len(one)]) == one), None)
-
-
-def _without_options(words: Sequence[str]) -> list[str]:
-    plain, takes_value = [], False
-    for word in words:
-        if not takes_value and not word.startswith("-"):
-            plain.append(word)
-        takes_value = word in ("-c", "--config", "--log-format")
-    return plain
 
 
 def _sentence(error: Exception) -> str:

@@ -42,6 +42,8 @@ GUARD_SECONDS = 2.0
 """How long a promoted side must be watched at least: a show is short."""
 HOLD_BUDGET_MS = 10_000.0
 """Faults and kills take their time while writes are held; a small machine does, too."""
+STEPS: Mapping[str, float] = {"start-dead-man": 30, "check-all": 60, "close-old": 5, "confirm-verdict": 10}
+"""Starting programs takes longer on a small machine that others use, too."""
 LIMITS = {**RELAXED, "sample-size": 50.0}
 SUPERUSERS = ("control", "auditor")
 """The role that carries out a cutover, and the auditor's own; on managed servers both get by with less."""
@@ -273,6 +275,7 @@ class World:
             "reverse": {"publisher": {"dsn": self._dsn(self.target.server, REPLICATOR)}},
             "guard_seconds": GUARD_SECONDS,
             "hold_budget_ms": HOLD_BUDGET_MS,
+            "steps": dict(STEPS),
             "proxies": [*map(self._pool_settings, self.pools), *self._envoy_settings()],
         }  # fmt: skip
 
