@@ -26,6 +26,7 @@ from auditor.accepted_differences import AcceptedFile, over_coverage
 from auditor.api.serving import listen
 from auditor.board import Board, BoardKeeper
 from auditor.consumption import Receipt, log_away
+from auditor.cutover.desk import Desk, watching
 from auditor.evidence import Expected, FindingsReader, expected_of, fold, fold_findings, source_mark
 from auditor.fields import below
 from auditor.gate_limits import limits_of
@@ -168,6 +169,8 @@ class Gate:
         self._news, self._changed = asyncio.Event(), asyncio.Event()
         self._wait_written = self._heartbeat_written = float("-inf")
         self._pictures: deque[Snapshot] = deque(maxlen=PICTURES)
+        self.cutover: Desk | None = None
+        """What the journal of cutovers tells; `None` where no cutover is configured."""
         self._snapshot = self._evaluate()
 
     # What the API asks.
@@ -252,7 +255,8 @@ class Gate:
 
     def metrics(self) -> bytes:
         snapshot = self.current()
-        view = View(snapshot.verdict, snapshot.evidence, self._keeper.board.records, self.findings())
+        cutover = self.cutover.view if self.cutover else None
+        view = View(snapshot.verdict, snapshot.evidence, self._keeper.board.records, self.findings(), cutover)
         return self._exporter.render(view)
 
     async def changed(self, number: int, seconds: float) -> bool:
@@ -398,6 +402,7 @@ async def _serve(settings: Settings, access: api.Access) -> None:
     runner = web.AppRunner(app, **api.RUNNER_OPTIONS)
     try:
         async with AsyncExitStack() as stack:
+            gate.cutover = stack.enter_context(watching(settings))
             await listen(runner, settings, access.tls)
             await stack.enter_async_context(api.watched(runner, access.refresh))
             for side in Side:

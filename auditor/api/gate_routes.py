@@ -92,7 +92,7 @@ async def consume(request: web.Request) -> web.Response:
 
 async def history(request: web.Request) -> web.Response:
     gate = gate_of(request)
-    limit, before = _whole(request, "limit", MOST_ENTRIES), _whole(request, "before", 1 << 53)
+    limit, before = whole(request, "limit", MOST_ENTRIES), whole(request, "before", 1 << 53)
     try:
         return answered(page_json(await gate.history(100 if limit is None else limit, before)))
     except StoreUnavailable as error:
@@ -152,7 +152,12 @@ def _probe_json(probe: ProbeSeen, now: float) -> dict[str, Any]:
     }
 
 
-def _whole(request: web.Request, name: str, most: int) -> int | None:
+def whole(request: web.Request, name: str, most: int) -> int | None:
+    """Read a whole number of the query; `None` where it is not given.
+
+    Raises:
+        Problem: it is none, or too large.
+    """
     text = request.query.get(name)
     if text is None:
         return None

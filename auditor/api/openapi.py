@@ -39,11 +39,25 @@ _PARAMETERS: Mapping[str, Document] = {
         "description": "Only records below this `seq`.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 1 << 53},
     },
+    "after": {
+        "name": "after",
+        "in": "query",
+        "description": "Only entries above this `seq`.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 1 << 53},
+    },
+    "attempt": {
+        "name": "attempt",
+        "in": "query",
+        "description": "The newest unless given.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 1 << 31},
+    },
     "state": {"name": "state", "in": "query", "schema": {"type": "string", "enum": [str(one) for one in State]}},
     "table": {"name": "table", "in": "query", "schema": {"type": "string"}},
 }
 EXAMPLES: Mapping[str, Any] = {
     "Consume": {"cutover": "orders-2026-11", "verdict": "v_0123456789abcdef"},
+    "Approve": {"by": "Jo Doe", "plan": f"sha256:{'4f' * 32}"},
+    "Wish": {"by": "Jo Doe", "reason": "errors in checkout"},
     "NewOverride": {
         "condition": "lag-bytes",
         "owner": "Jo Doe",

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from auditor.api import gate_routes, record_routes, streams
+from auditor.api import cutover_routes, gate_routes, record_routes, streams
 from auditor.api.front import OPEN
+from orchestrator.records import Wish
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ONE = "/v1/migrations/{id}"
@@ -30,7 +31,16 @@ class Route:
     media: str = "application/json"
 
 
-_G, _R = gate_routes, record_routes
+_G, _R, _C = gate_routes, record_routes, cutover_routes
+_AWAY = ("cutover-unavailable",)
+_WISHES = {
+    Wish.ABORT: "Put everything back, if nothing is decided yet.",
+    Wish.ROLLBACK: "Go back to the source without losing a write.",
+    Wish.FINALIZE: "Close the door: remove the way back.",
+    Wish.POSTPONE: "Wait before writes are held.",
+    Wish.UNPOSTPONE: "Go on after postponing.",
+    Wish.PANIC: "Stop acting now.",
+}
 _CONSUMED = (
     "verdict-unknown",
     "verdict-not-pass",
@@ -71,6 +81,19 @@ ROUTES: tuple[Route, ...] = (
           status=204, problems=("records-unavailable",)),
     Route("POST", f"{ONE}/alerts", _R.take_alerts, "alert", "alerts", "Alertmanager's webhook, version 4.",
           "AlertsTaken", "Alerts", problems=("too-many-alerts", "records-unavailable")),
+    Route("GET", f"{ONE}/cutover", _C.status, "read", "cutover", "Where the cutover stands.", "CutoverStatus",
+          problems=_AWAY),
+    Route("GET", f"{ONE}/cutover/history", _C.history, "read", "cutoverHistory", "Its journal, oldest entry first.",
+          "CutoverHistory", problems=("bad-request", *_AWAY), query=("limit", "after")),
+    Route("GET", f"{ONE}/cutover/report", _C.report, "read", "cutoverReport", "One attempt, with its chain of proof.",
+          "CutoverReport", problems=("bad-request", *_AWAY), query=("attempt",)),
+    Route("GET", f"{ONE}/cutover/plan", _C.plan, "cutover", "cutoverPlan", "What would be done, and what blocks.",
+          "CutoverPlan", problems=("cutover-refused", *_AWAY)),
+    Route("POST", f"{ONE}/cutover:approve", _C.approve, "cutover", "cutoverApprove", "Agree to a plan by its digest.",
+          "CutoverApproved", "Approve", 201, problems=("cutover-refused", *_AWAY)),
+    *(Route("POST", f"{ONE}/cutover:{wish}", _C.wisher(wish), "cutover", f"cutover{wish.capitalize()}", summary,
+            "CutoverWish", "Wish", 202, problems=("cutover-refused", *_AWAY))
+      for wish, summary in _WISHES.items()),
 )  # fmt: skip
 
 

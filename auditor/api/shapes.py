@@ -191,7 +191,100 @@ ALERTS: Shape = {
 }
 ALERTS_TAKEN = record("What became of the alerts.", {"firing": COUNT, "resolved": COUNT, "ignored": COUNT})
 
+APPROVE: Shape = {
+    "type": "object",
+    "description": "Agrees to one plan; with tokens or certificates the name is the client's own, whatever `by` says.",
+    "required": ["by", "plan"],
+    "additionalProperties": False,
+    "properties": {
+        "by": {**_SAID, "maxLength": 200},
+        "plan": {"type": "string", "pattern": r"^sha256:[0-9a-f]{64}(?![\s\S])"},
+    },
+}
+WISH: Shape = {
+    "type": "object",
+    "description": "Asks something of a cutover; the name is as in `Approve`.",
+    "required": ["by", "reason"],
+    "additionalProperties": False,
+    "properties": {
+        "by": {**_SAID, "maxLength": 200},
+        "reason": {**_SAID, "maxLength": 500},
+        "unproven": {**FLAG, "description": "Roll back also where the reverse audit is not sure yet."},
+    },
+}
+_STEP_TOLD = record(
+    "One step of an attempt.",
+    {"step": TEXT, "phase": TEXT, "state": TEXT, "began_at": TIME, "ended_at": null_or(TIME), "ms": null_or(NUMBER)},
+)
+_LINK = record(
+    "One link of the chain of proof, and the journal's entry that it rests on.",
+    {"step": TEXT, "proves": TEXT, "proved": FLAG, "problem": null_or(TEXT), "entry": null_or(COUNT)},
+)
+CUTOVER_STATUS = record(
+    "Where a migration's cutover stands.",
+    {
+        "migration": TEXT,
+        "phase": TEXT,
+        "attempt": null_or(COUNT),
+        "direction": null_or(TEXT),
+        "result": null_or(TEXT),
+        "reason": null_or(TEXT),
+        "writable": null_or(TEXT),
+        "writes_held": FLAG,
+        "held_write_ms": null_or(NUMBER),
+        "running": FLAG,
+        "holder": null_or(TEXT),
+        "acknowledgement_owed": null_or(COUNT),
+        "proof_chain": TEXT,
+        "steps": several(_STEP_TOLD),
+        "proof": several(_LINK),
+        "requests": several(ANY_OBJECT),
+        "attempts": several(ANY_OBJECT),
+        "next_steps": several(TEXT),
+    },
+)
+CUTOVER_REPORT = record(
+    "One attempt whole.",
+    {
+        "migration": TEXT,
+        "attempt": COUNT,
+        "result": TEXT,
+        "proof_chain": TEXT,
+        "phases": ANY_OBJECT,
+        "proof": several(_LINK),
+        "steps": several(_STEP_TOLD),
+        "journal": record("What recomputing the chain found.", {"entries": COUNT, "head": TEXT, "intact": FLAG}),
+    },
+)
+CUTOVER_PLAN = record(
+    "What would be done.",
+    {
+        "migration": TEXT,
+        "digest": null_or(TEXT),
+        "steps": several(ANY_OBJECT),
+        "blockers": several(record("What speaks against it.", {"part": TEXT, "reason": TEXT, "remedy": TEXT})),
+        "gate": ANY_OBJECT,
+        "budget": ANY_OBJECT,
+        "approvals": ANY_OBJECT,
+        "ready": FLAG,
+        "next_steps": several(TEXT),
+    },
+)
+CUTOVER_WISH = record(
+    "A wish in the journal; `answer` is null until an orchestrator has dealt with it.",
+    {"id": COUNT, "wish": TEXT, "by": TEXT, "reason": TEXT, "at": TIME, "answer": null_or(TEXT)},
+)
+
 SHAPES: Mapping[str, Shape] = {
+    "Approve": APPROVE,
+    "CutoverApproved": record(
+        "The approvals of a plan.", {"digest": TEXT, "by": TEXT, "needed": COUNT, "given": COUNT}
+    ),
+    "CutoverHistory": record("Entries of a cutover's journal.", {"entries": several(ANY_OBJECT)}),
+    "CutoverPlan": CUTOVER_PLAN,
+    "CutoverReport": CUTOVER_REPORT,
+    "CutoverStatus": CUTOVER_STATUS,
+    "CutoverWish": CUTOVER_WISH,
     "Alerts": ALERTS,
     "AlertsTaken": ALERTS_TAKEN,
     "Condition": CONDITION,
@@ -212,5 +305,6 @@ SHAPES: Mapping[str, Shape] = {
     "Receipt": RECEIPT,
     "Said": record("How the process is.", {"status": TEXT}),
     "Verdict": VERDICT,
+    "Wish": WISH,
 }
 """By their names in the OpenAPI document."""

@@ -25,6 +25,14 @@ class Seen:
     """The failed attempt that nobody has acknowledged."""
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What was read of a journal last; `error` says why it is not of now."""
+
+    seen: Seen | None = None
+    error: str | None = "the journal was not read yet"
+
+
 def status_document(seen: Seen) -> Document:
     """Tell where the migration's cutover stands, and what to do next."""
     attempt = current(seen.attempts)

@@ -84,5 +84,6 @@ def _envoy(one: EnvoySettings, entries: Sequence[Entry], may_act: MayAct, stack:
         reads_cluster=one.reads_cluster,
         reached_at=one.reached_at,
     )
-    serving = serving_recorded(entries)
-    return stack.enter_context(EnvoyProxy(fleet, [probe.conninfo() for probe in one.probes], serving, may_act=may_act))
+    made = EnvoyProxy(fleet, [probe.conninfo() for probe in one.probes], serving_recorded(entries), may_act=may_act)
+    stack.callback(made.close)  # it listens once it is needed: the dead man has one too, and must not be in the way
+    return made

@@ -6,11 +6,12 @@ conditions, tables, processes, slots and groups, and our own words. Never a key,
 """
 
 from auditor.metrics.audits import METRICS as AUDITS
+from auditor.metrics.cutovers import METRICS as CUTOVERS
 from auditor.metrics.exporter import Exporter
 from auditor.metrics.servers import METRICS as SERVERS
 from auditor.metrics.values import Declared, View
 from auditor.metrics.verdicts import METRICS as VERDICTS
 
-METRICS: tuple[Declared, ...] = (*VERDICTS, *AUDITS, *SERVERS)
+METRICS: tuple[Declared, ...] = (*VERDICTS, *AUDITS, *SERVERS, *CUTOVERS)
 
 __all__ = ["METRICS", "Declared", "Exporter", "View"]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from auditor.cutover.documents import Followed
 from auditor.metrics.memory import Memory
 from comparators.findings import Finding
 from orchestrator.policy import Verdict
@@ -18,6 +19,8 @@ class View:
     evidence: Evidence
     records: Mapping[str, Mapping[str, Any]]
     findings: list[Finding]
+    cutover: Followed | None = None
+    """`None`: no cutover is configured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from auditor.cutover.documents import Followed, Seen
+from auditor.cutover.story import attempts_of
 from auditor.evidence import Expected, fold
 from auditor.metrics import METRICS, Declared, Exporter, View
 from auditor.metrics.memory import Memory
@@ -18,13 +20,15 @@ from comparators.findings import merged_findings
 from comparators.preflight import Item, ItemStatus, item_json
 from orchestrator.conditions import Status
 from orchestrator.policy import Limits, decide
+from orchestrator.records import Lease
 from orchestrator.seen import CanarySeen, CoreSeen, OverrideSeen
 from tests.helpers_records import FINDING, NOW, good_records, suspect
+from tests.journals import Written
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 LABELS = {
     "version", "mode", "transport", "condition", "decision", "kind", "state", "table", "percentile", "side",
-    "partition", "process", "audit", "group", "status", "slot",
+    "partition", "process", "audit", "group", "status", "slot", "phase",
 }  # fmt: skip
 UNITS = ("_seconds", "_bytes", "_ratio", "_info", "_total", "_per_second")
 PLAIN = {
@@ -32,7 +36,9 @@ PLAIN = {
     "auditor_rows_divergent", "auditor_slot_exists", "auditor_core_pending_changes", "auditor_unaudited_gaps",
     "auditor_coverage_rows", "auditor_sweep_paused", "auditor_gate_overrides", "auditor_external_alerts",
     "auditor_markers_missing", "auditor_preflight_items", "auditor_probe_failed", "auditor_process_troubled",
-    "auditor_idle_in_transaction", "auditor_prepared_transactions",
+    "auditor_idle_in_transaction", "auditor_prepared_transactions", "auditor_cutover_journal_up",
+    "auditor_cutover_phase", "auditor_cutover_running", "auditor_cutover_writes_held", "auditor_cutover_proof_links",
+    "auditor_cutover_needs_person",
 }  # fmt: skip
 by_name = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 SETTINGS = Settings(
@@ -84,7 +90,13 @@ def rendered() -> str:
     exporter.note(replace(verdict, status=Status.PASS), evidence)
     exporter.note(verdict, replace(evidence, canary=CanarySeen(n=4, generation=1, transaction_ms=60.0, row_ms=1100.0)))
     verdict = replace(verdict, overrides=(OverrideSeen("o_1", "lag-bytes", None, "secret-key"),))
-    return exporter.render(View(verdict, evidence, records, merged_findings(records))).decode()
+    return exporter.render(View(verdict, evidence, records, merged_findings(records), followed())).decode()
+
+
+def followed() -> Followed:
+    """Give a cutover that was aborted by somebody whose words must not leave."""
+    attempts = attempts_of(Written(actor="secret-key").until("see-marker").aborted("secret-key").entries)
+    return Followed(Seen("orders", attempts, Lease(2, "secret-key", 5.0), (), 1), None)
 
 
 @by_name
@@ -218,3 +230,27 @@ def test_a_process_that_is_switched_off_is_not_awaited() -> None:
     heard = set(re.findall(r'auditor_process_heartbeat_timestamp_seconds\{.*process="(.*)"\}', text))
     assert "sweeper" not in heard
     assert {"core", "sampler-source", "sampler-target"} <= heard
+
+
+def test_a_cutover_whose_journal_is_away_is_not_known_but_for_that() -> None:
+    records = good_records()
+    evidence = fold(records, NOW, Expected("orders", 2, "c0ffee"))
+    verdict, _ = decide(evidence, Limits(), NOW)
+    away = replace(followed(), error="away")
+    for cutover, said in ((away, 'auditor_cutover_journal_up{migration="orders"} 0.0'), (None, None)):
+        text = Exporter(SETTINGS).render(View(verdict, evidence, records, [], cutover)).decode()
+        lines = [line for line in text.splitlines() if line.startswith("auditor_cutover")]
+        assert lines == ([said] if said else [])
+
+
+def test_a_cutover_is_counted_as_its_journal_tells() -> None:
+    text = rendered()
+    for line in (
+        'auditor_cutover_phase{migration="orders",phase="REPLICATING"} 1.0',
+        'auditor_cutover_phase{migration="orders",phase="GUARDED"} 0.0',
+        'auditor_cutover_attempts_total{migration="orders"} 1.0',
+        'auditor_cutover_writes_held{migration="orders"} 0.0',
+        'auditor_cutover_needs_person{migration="orders"} 1.0',
+        'auditor_cutover_running{migration="orders"} 1.0',
+    ):
+        assert line in text
