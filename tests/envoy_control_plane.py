@@ -18,7 +18,7 @@ def main(told: str) -> None:
         "edge", given["listen"], places, nodes=tuple(given["nodes"]), cluster=WRITES, reads_cluster=READS
     )
     writes, reads, held = given["serving"]
-    with EnvoyProxy(fleet, [], Serving(Side(writes), Side(reads), held)) as proxy:
+    with EnvoyProxy(fleet, [], lambda: Serving(Side(writes), Side(reads), held)) as proxy:
         print("ready", flush=True)
         for word in sys.stdin:
             getattr(proxy, word.strip())(soon())

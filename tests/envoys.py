@@ -105,7 +105,7 @@ class EnvoyWorld:
 
     def proxy(self, serving: Serving | None = None, fleet: Fleet | None = None) -> EnvoyProxy:
         """Open the control plane, and close it with this world at the latest."""
-        proxy = EnvoyProxy(fleet or self.fleet, self.probes, serving or Serving.all_on(Side.SOURCE))
+        proxy = EnvoyProxy(fleet or self.fleet, self.probes, lambda: serving or Serving.all_on(Side.SOURCE))
         return self._closing.enter_context(proxy)
 
     def taken_over(self, proxy: EnvoyProxy) -> EnvoyProxy:

@@ -11,13 +11,14 @@ from orchestrator.ports import Proxy
 from orchestrator.records import Entry
 
 MayAct = Callable[[], bool]
+Entries = Callable[[], Sequence[Entry]]
 
 
-def proxies_of(given: CutoverSettings, entries: Sequence[Entry], may_act: MayAct, stack: ExitStack) -> list[Proxy]:
+def proxies_of(given: CutoverSettings, entries: Entries, may_act: MayAct, stack: ExitStack) -> list[Proxy]:
     """Make every proxy; what they open is closed with the stack.
 
     Args:
-        entries: of the journal, which say where a fleet that asks is to lead.
+        entries: reads the journal, which says where a fleet that asks is to lead.
         may_act: whether this process may tell a fleet anything.
     Raises:
         SettingInvalid: a place or a secret cannot be read.
@@ -35,7 +36,7 @@ def doors_of(given: CutoverSettings) -> dict[str, list[str]]:
 
 
 def _made(
-    settings: Iterable[ProxySettings], entries: Sequence[Entry], may_act: MayAct, stack: ExitStack
+    settings: Iterable[ProxySettings], entries: Entries, may_act: MayAct, stack: ExitStack
 ) -> Iterator[Proxy]:
     for one in settings:
         if isinstance(one, PgBouncerSettings):
@@ -65,7 +66,7 @@ def _pgbouncer(one: PgBouncerSettings, stack: ExitStack) -> Proxy:
     return made
 
 
-def _envoy(one: EnvoySettings, entries: Sequence[Entry], may_act: MayAct, stack: ExitStack) -> Proxy:
+def _envoy(one: EnvoySettings, entries: Entries, may_act: MayAct, stack: ExitStack) -> Proxy:
     try:
         from orchestrator.adapters.envoy.fleet import Fleet
         from orchestrator.adapters.envoy.proxy import EnvoyProxy
@@ -84,6 +85,7 @@ def _envoy(one: EnvoySettings, entries: Sequence[Entry], may_act: MayAct, stack:
         reads_cluster=one.reads_cluster,
         reached_at=one.reached_at,
     )
-    made = EnvoyProxy(fleet, [probe.conninfo() for probe in one.probes], serving_recorded(entries), may_act=may_act)
+    probes = [probe.conninfo() for probe in one.probes]
+    made = EnvoyProxy(fleet, probes, lambda: serving_recorded(entries()), may_act=may_act)
     stack.callback(made.close)  # it listens once it is needed: the dead man has one too, and must not be in the way
     return made

@@ -149,7 +149,7 @@ class _Workshop:
     def assembly(self) -> Assembly:
         """Make everything."""
         fences = {side: self._fence(side) for side in Side}
-        proxies = proxies_of(self._given, self._journal.entries(), self._permission, self._stack)
+        proxies = proxies_of(self._given, self._journal.entries, self._permission, self._stack)
         audit, suite, hooks = ReverseAudit(self._settings), self._suite(), self._hooks()
         budget = MeasuredBudget(self._gate, self._journal.entries)
         ports = {

@@ -208,6 +208,6 @@ def test_an_envoy_that_is_down_fails_the_hold_by_name_and_is_told_when_it_comes(
 
 def test_envoys_that_lead_to_different_servers_prove_no_routing(pair: Pair):
     with EnvoyWorld(pair, nodes=0) as world:
-        proxy = EnvoyProxy(world.fleet, [pair.source.dsn, pair.target.dsn], ON_SOURCE)
+        proxy = EnvoyProxy(world.fleet, [pair.source.dsn, pair.target.dsn], lambda: ON_SOURCE)
         with pytest.raises(NotReady, match="different servers"):
             proxy.probe(soon())

@@ -1,6 +1,7 @@
 """A fleet of Envoys as a conductor's proxy: each effect is told to all nodes and acknowledged by each."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -43,19 +44,25 @@ class EnvoyProxy:
     """Leads a fleet for as long as it is open; the Envoys keep their last state when it goes."""
 
     def __init__(
-        self, fleet: Fleet, probes: Sequence[str], serving: Serving, *, may_act: Callable[[], bool] = lambda: True
+        self,
+        fleet: Fleet,
+        probes: Sequence[str],
+        serving: Callable[[], Serving],
+        *,
+        may_act: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Know what to serve; nothing listens before `open`.
+        """Know where to listen; nothing does before the first effect or look.
 
         Args:
             probes: a connection string through each Envoy.
-            serving: what the journal says the fleet is to do. Every Envoy that asks is told this, so a control plane
-                that starts again changes nothing.
+            serving: gives what the journal says the fleet is to do, when this begins to listen. Every Envoy that asks
+                is told this, so a control plane that starts again changes nothing.
             may_act: asked before every answer to an Envoy; false once the lease is over.
         """
         self.name = fleet.name
-        self._fleet, self._probes, self._serving, self._may_act = fleet, tuple(probes), serving, may_act
+        self._fleet, self._probes, self._recorded, self._may_act = fleet, tuple(probes), serving, may_act
         self._plane: _Plane | None = None
+        self._opening = threading.Lock()
 
     def __enter__(self) -> Self:
         self.open()
@@ -75,14 +82,10 @@ class EnvoyProxy:
 
     def close(self) -> None:
         """Stop listening; the Envoys keep what they have."""
-        if self._plane is not None:
-            self._plane.close()
-            self._plane = None
-
-    @property
-    def serving(self) -> Serving:
-        """What every node is told now."""
-        return self._serving
+        with self._opening:
+            if self._plane is not None:
+                self._plane.close()
+                self._plane = None
 
     def check(self) -> Sequence[Blocker]:
         """Say which nodes could not follow a cutover."""
@@ -112,7 +115,7 @@ class EnvoyProxy:
         """
         nodes = self._opened().nodes
         nodes.await_armed(deadline)
-        facts = self._serve(self._serving.holding(), deadline)
+        facts = self._serve(nodes.serving.holding(), deadline)
         ended = nodes.await_ended(deadline)
         return {**facts, "held": True, "sessions_ended_by": ended}
 
@@ -122,7 +125,7 @@ class EnvoyProxy:
         Raises:
             DeadlinePassed, EnvoyRefused: as `hold`.
         """
-        return {**self._serve(self._serving.released(), deadline), "held": False}
+        return {**self._serve(self._opened().nodes.serving.released(), deadline), "held": False}
 
     def route(self, to: Side, deadline: Deadline) -> Facts:
         """Lead writes and reads to a side; those who wait go on waiting.
@@ -130,7 +133,7 @@ class EnvoyProxy:
         Raises:
             DeadlinePassed, EnvoyRefused: as `hold`.
         """
-        facts = self._serve(replace(self._serving, writes=to, reads=to), deadline)
+        facts = self._serve(replace(self._opened().nodes.serving, writes=to, reads=to), deadline)
         return {**facts, "route": to.value}
 
     def lead_reads(self, to: Side, deadline: Deadline) -> Facts:
@@ -143,12 +146,12 @@ class EnvoyProxy:
         """
         if self._fleet.reads_cluster is None:
             return {"possible": False}
-        return {**self._serve(replace(self._serving, reads=to), deadline), "possible": True, "reads": to.value}
+        serving = replace(self._opened().nodes.serving, reads=to)
+        return {**self._serve(serving, deadline), "possible": True, "reads": to.value}
 
     def _serve(self, serving: Serving, deadline: Deadline) -> Facts:
         deadline.left()
         nodes = self._opened().nodes
-        self._serving = serving
         began = time.monotonic()
         nodes.serve(serving)
         versions = nodes.await_acknowledged(deadline)
@@ -183,9 +186,10 @@ class EnvoyProxy:
             return session.identity(deadline)
 
     def _opened(self) -> _Plane:
-        if self._plane is None:
-            self._plane = self._listen()
-        return self._plane
+        with self._opening:
+            if self._plane is None:
+                self._plane = self._listen()
+            return self._plane
 
     def _listen(self) -> _Plane:
         if self._fleet.standby is None:
@@ -196,7 +200,7 @@ class EnvoyProxy:
             return self._listen_on(self._fleet.standby)
 
     def _listen_on(self, address: Address) -> _Plane:
-        nodes = Nodes(self._fleet, self._serving, self._fleet.health_seen_by_nodes(address), self._may_act)
+        nodes = Nodes(self._fleet, self._recorded(), self._fleet.health_seen_by_nodes(address), self._may_act)
         health = HealthEndpoint(nodes, self._fleet, address.next_port)
         try:
             return _Plane(nodes, ControlPlane(nodes, address), health, time.monotonic())
