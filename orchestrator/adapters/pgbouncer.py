@@ -5,10 +5,13 @@ Rules of this file:
    a PAUSE that somebody else's RESUME has undone never answers.
 2. Paused is not held: `SHOW DATABASES` says `paused` at once. Held is paused and no connection left to the servers.
 3. A hold that fails leaves PgBouncer as it was found; letting go has a deadline of its own.
-4. While PgBouncer is paused RELOAD leads everything over at once. Unpaused it does so connection by connection, and
+4. The file is written out while PgBouncer is being paused, and put in place, which no disk delays, when it is led.
+5. While PgBouncer is paused RELOAD leads everything over at once. Unpaused it does so connection by connection, and
    `route` returns when the last connection of before is closed.
 """
 
+import contextlib
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +20,7 @@ from comparators.errors import AuditorError, NeedsOperator, Retryable
 from comparators.positions import Side
 from orchestrator.adapters.pgbouncer_checks import Checks
 from orchestrator.adapters.pgbouncer_console import Console, DatabaseSeen, NotPaused, quoted
-from orchestrator.adapters.pgbouncer_file import lead, parse_place, replace_file
+from orchestrator.adapters.pgbouncer_file import lead, parse_place, replace_file, settle_file, stage_file
 from orchestrator.adapters.sessions import Session
 from orchestrator.deadlines import Deadline
 from orchestrator.parallel import in_parallel
@@ -63,6 +66,7 @@ class PgBouncer:
         self._places = {side: parse_place(words) for side, words in places.items()}
         self._console = Console(admin, f"console of {name}")
         self._waiting = {database: Console(admin, f"pause of {name}") for database in self._databases}
+        self._staging: threading.Thread | None = None
 
     def check(self) -> Sequence[Blocker]:
         """Say what speaks against a cutover through it; opens the sessions that will be needed."""
@@ -81,6 +85,7 @@ class PgBouncer:
         """Pause the databases; return when no transaction is under way through them."""
         began = time.monotonic()
         found = self._seen(deadline)
+        self._stage_other(self._route(found), deadline)
         try:
             self._pause(deadline)
             self._await_no_links(deadline)
@@ -94,12 +99,13 @@ class PgBouncer:
         """Resume the databases."""
         began = time.monotonic()
         self._resume(self._databases, deadline)
-        return {"held": False, "databases": list(self._databases), "took_ms": _milliseconds(began)}
+        took = _milliseconds(began)
+        return {"held": False, "databases": list(self._databases), "took_ms": took, "file_settled": self._settled()}
 
     def route(self, to: Side, deadline: Deadline) -> Facts:
         """Lead the databases to a side, in the file and in what runs; return when nothing leads elsewhere."""
         began = time.monotonic()
-        changed = self._rewrite(to)
+        changed = self._rewrite(to, deadline)
         seen = self._seen(deadline)
         if changed or self._route(seen) is not to:
             self._console.say("RELOAD", deadline)
@@ -180,17 +186,48 @@ class PgBouncer:
         if paused := [name for name in databases if seen[name].paused]:
             raise Retryable(f"{self.name}: {', '.join(paused)} is paused again")
 
-    def _rewrite(self, to: Side) -> bool:
+    def _led(self, to: Side) -> tuple[str, str]:
+        """Give the file's text as it is, and as it is to be."""
         try:
             text = self._config.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise NeedsOperator(
                 f"{self._config.name} of {self.name} cannot be read", hint="let the orchestrator's account read it"
             ) from error
-        led = lead(text, self._databases, self._places[to], list(self._places.values()))
+        return text, lead(text, self._databases, self._places[to], list(self._places.values()))
+
+    def _rewrite(self, to: Side, deadline: Deadline) -> bool:
+        if self._staging is not None:
+            self._staging.join(deadline.left())
+            self._staging = None
+        text, led = self._led(to)
+        deadline.left()
         if led != text:
             replace_file(self._config, led)
         return led != text
+
+    def _stage_other(self, here: Side | None, deadline: Deadline) -> None:
+        """Write the file that leads to the other side beside the one in use while transactions end: disks are slow."""
+        if here is None or self._staging is not None:
+            return
+
+        def stage() -> None:
+            with contextlib.suppress(AuditorError):  # `route` tries again, and says why it cannot
+                deadline.left()
+                stage_file(self._config, self._led(here.other)[1])
+
+        self._staging = threading.Thread(target=stage, name=f"staging for {self.name}", daemon=True)
+        self._staging.start()
+
+    def _settled(self) -> bool:
+        """See the file on the disk, where it is not too late for anybody who waits."""
+        if self._staging is not None:
+            self._staging.join()
+            self._staging = None
+        with contextlib.suppress(NeedsOperator):
+            settle_file(self._config)
+            return True
+        return False
 
     def _await_old_links_closed(self, deadline: Deadline) -> None:
         while old := [link for link in self._console.links(self._databases, deadline) if link["close_needed"]]:

@@ -7,8 +7,7 @@ stays, so that leading there and back gives the same file again where both place
 import contextlib
 import os
 import re
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,43 +69,65 @@ def lead(text: str, databases: Sequence[str], to: Place, others: Sequence[Place]
     return text
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Put a text in the file's place at once, with its owner and mode; a crash leaves the old or the new one whole.
+def stage_file(path: Path, text: str) -> Path:
+    """Write a text beside a file, with its owner and mode, and see it on the disk.
 
     Raises:
         NeedsOperator: the folder or the file's owner does not let us.
     """
     path = path.resolve()  # a link to it stays a link
-    try:
+    staged = path.with_name(f".{path.name}.next")
+    with _told(path):
         old = path.stat()
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        staged.unlink(missing_ok=True)
+        with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), old.st_uid, old.st_gid)
+            os.fchmod(file.fileno(), old.st_mode & 0o7777)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    return staged
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Put a text in the file's place at once, staged before or now; a crash leaves the old or the new one whole.
+
+    Raises:
+        NeedsOperator: the folder or the file's owner does not let us.
+    """
+    staged = path.resolve().with_name(f".{path.name}.next")
+    with _told(path):
+        if not staged.exists() or staged.read_text() != text:
+            staged = stage_file(path, text)
+        os.replace(staged, path.resolve())
+
+
+def settle_file(path: Path) -> None:
+    """See that the file's place in its folder is on the disk, and that nothing staged is left.
+
+    Raises:
+        NeedsOperator: the folder does not let us.
+    """
+    path = path.resolve()
+    with _told(path):
+        path.with_name(f".{path.name}.next").unlink(missing_ok=True)
+        handle = os.open(path.parent, os.O_RDONLY)
         try:
-            with os.fdopen(handle, "w") as file:
-                if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(handle, old.st_uid, old.st_gid)
-                os.fchmod(handle, old.st_mode & 0o7777)
-                file.write(text)
-                file.flush()
-                os.fsync(handle)
-            os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
-        _flush_folder(path.parent)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise NeedsOperator(
             f"{path.name} cannot be replaced: {error.strerror}",
             hint="let the orchestrator's account write its folder and keep its owner",
         ) from error
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comparators.errors import SettingInvalid
-from orchestrator.adapters.pgbouncer_file import EntryMissing, lead, parse_place, read_place, replace_file
+from orchestrator.adapters.pgbouncer_file import (
+    EntryMissing,
+    lead,
+    parse_place,
+    read_place,
+    replace_file,
+    settle_file,
+    stage_file,
+)
 
 SOURCE, TARGET = {"host": "10.0.0.1", "port": "5432"}, {"host": "10.0.0.2", "port": "6543"}
 PLACES = [SOURCE, TARGET]
@@ -104,3 +112,17 @@ def test_a_linked_file_stays_a_link(tmp_path: Path) -> None:
     replace_file(link, "new")
     assert link.is_symlink()
     assert ("new", 0o640) == (real.read_text(), real.stat().st_mode & 0o7777)
+
+
+@pytest.mark.parametrize("staged", ["new", "something else", "", None])
+def test_what_was_staged_before_is_taken_only_where_it_is_the_same(tmp_path: Path, staged: str | None) -> None:
+    config = tmp_path / "pgbouncer.ini"
+    config.write_text("old")
+    if staged is not None:
+        stage_file(config, staged)
+        assert "old" == config.read_text()
+    replace_file(config, "new")
+    assert "new" == config.read_text()
+    stage_file(config, "never used")
+    settle_file(config)
+    assert [config] == list(tmp_path.iterdir())
