@@ -76,17 +76,18 @@ def stage_file(path: Path, text: str) -> Path:
         NeedsOperator: the folder or the file's owner does not let us.
     """
     path = path.resolve()  # a link to it stays a link
-    staged = path.with_name(f".{path.name}.next")
+    staged, part = _beside(path)
     with _told(path):
         old = path.stat()
-        staged.unlink(missing_ok=True)
-        with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
                 os.fchown(file.fileno(), old.st_uid, old.st_gid)
             os.fchmod(file.fileno(), old.st_mode & 0o7777)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        os.replace(part, staged)
     return staged
 
 
@@ -96,7 +97,7 @@ def replace_file(path: Path, text: str) -> None:
     Raises:
         NeedsOperator: the folder or the file's owner does not let us.
     """
-    staged = path.resolve().with_name(f".{path.name}.next")
+    staged, _ = _beside(path.resolve())
     with _told(path):
         if not staged.exists() or staged.read_text() != text:
             staged = stage_file(path, text)
@@ -111,12 +112,18 @@ def settle_file(path: Path) -> None:
     """
     path = path.resolve()
     with _told(path):
-        path.with_name(f".{path.name}.next").unlink(missing_ok=True)
+        for name in _beside(path):
+            name.unlink(missing_ok=True)
         handle = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """Name what is staged, which is whole and on the disk, and what is still being written."""
+    return path.with_name(f".{path.name}.next"), path.with_name(f".{path.name}.part")
 
 
 @contextlib.contextmanager
