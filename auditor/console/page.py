@@ -9,11 +9,12 @@ from typing import Any, Protocol
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from auditor.console import sections
+from auditor.console import cutover, sections
 from auditor.console.chart import Chart, chart_of
 from auditor.console.pulse import Pulse
 from auditor.console.tables import Table, Tone
 from auditor.console.words import NOT_KNOWN, clock, moment, printable
+from auditor.cutover.documents import Followed
 from comparators.findings import Finding, position_text
 from orchestrator.conditions import Status
 from orchestrator.policy import Verdict
@@ -92,12 +93,15 @@ class Page:
         return [("lag", "Lag"), *((table.id, table.title) for table in tables)]
 
 
-def page_of(snapshot: Snapshot, findings: Sequence[Finding], pulse: Pulse, began: float) -> Page:
+def page_of(
+    snapshot: Snapshot, findings: Sequence[Finding], pulse: Pulse, began: float, followed: Followed | None = None
+) -> Page:
     """Put one evaluation on a page.
 
     Args:
         pulse: what the last minutes looked like.
         began: since when it was watched.
+        followed: what the journal of cutovers tells; `None` where no cutover is configured.
     """
     verdict, evidence = snapshot.verdict, snapshot.evidence
     now, valid_seconds = verdict.evaluated_at, verdict.valid_until - verdict.evaluated_at
@@ -111,6 +115,7 @@ def page_of(snapshot: Snapshot, findings: Sequence[Finding], pulse: Pulse, began
         chart=chart_of(pulse.points, limits.get("lag-ms"), now),
         conditions=sections.conditions(verdict.conditions),
         left=(
+            *cutover.tables(followed),
             sections.coverage(evidence, verdict.coverage, now),
             sections.findings(findings, evidence),
             sections.preflight(evidence, now),

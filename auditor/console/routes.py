@@ -10,6 +10,7 @@ from aiohttp import web
 
 from auditor.console.page import HERE, Page, Renderer, Snapshot, page_of
 from auditor.console.pulse import EVERY_SECONDS, Pulse
+from auditor.cutover.documents import Followed
 from auditor.verdict_history import Page as History
 from comparators.errors import StoreUnavailable
 from comparators.findings import Finding
@@ -30,11 +31,20 @@ RECALLED = 500
 TYPES = {".css": "text/css", ".js": "text/javascript"}
 
 
+class CutoverView(Protocol):
+    """What the console needs of a cutover."""
+
+    @property
+    def view(self) -> Followed: ...
+
+
 class Watched(Protocol):
     """What the console needs from the gate."""
 
     @property
     def migration(self) -> str: ...
+    @property
+    def cutover(self) -> CutoverView | None: ...
     def current(self) -> Snapshot: ...
     def findings(self) -> list[Finding]: ...
     def records(self) -> Mapping[str, Mapping[str, Any]]: ...
@@ -59,8 +69,11 @@ class Console:
 
     def render(self) -> tuple[Page, str]:
         """Give the page of now and its live part."""
-        snapshot = self.note()
-        return self.renderer.current(snapshot, lambda: page_of(snapshot, self.gate.findings(), self.pulse, self.began))
+        snapshot, desk = self.note(), self.gate.cutover
+        followed = desk.view if desk else None
+        return self.renderer.current(
+            snapshot, lambda: page_of(snapshot, self.gate.findings(), self.pulse, self.began, followed)
+        )
 
     async def watch(self) -> None:
         """Recall the last verdicts, then take in every change, and the delays of the time between."""

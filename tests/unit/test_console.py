@@ -393,6 +393,7 @@ class Watched:
     """A gate that says what the test put in."""
 
     migration = "orders"
+    cutover = None
 
     def __init__(self) -> None:
         self.snapshot = snapshot_of(good_records())
