@@ -258,7 +258,7 @@ class Nodes:
     def _lacks(self, stream: Stream) -> str | None:
         for type_url, resources in self._resources(stream.node).items():
             known = stream.subscriptions.get(type_url)
-            if known is not None and known.refused:
+            if known is not None and known.refused and known.sent == resources.version:
                 raise EnvoyRefused(
                     f"{stream.node} refuses what it was told: {known.refused}",
                     hint="is this Envoy of another version? compare its log with docs/cutover-envoy.md",
