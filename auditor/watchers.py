@@ -111,7 +111,7 @@ class BudgetWatch(Watcher):
 
     def __init__(self, settings: Settings, side: Side, enforce: Enforce | None = None) -> None:
         super().__init__(f"wal-budget-{side}")
-        self._settings, self._side, self._enforce = settings, side, enforce or enforce_budget_of
+        self._settings, self._side, self._enforce = settings, side, enforce or _enforcing(settings, side)
         self._said: str | None = None
 
     def _watch(self) -> None:
@@ -153,6 +153,19 @@ class ReadyWatch(Watcher):
             return
         self.reached = True
         log.info("ready: gate at %s", self._url, extra={"action": "ready"})
+
+
+def _enforcing(settings: Settings, side: Side) -> Enforce:
+    """Build what holds every slot of ours on one side to the budget."""
+    from auditor.way_back_slot import WayBackSlot
+
+    way_back = WayBackSlot(settings, side)
+
+    def enforce(settings: Settings, side: Side) -> None:
+        enforce_budget_of(settings, side)
+        way_back.look()
+
+    return enforce
 
 
 def enforce_budget_of(settings: Settings, side: Side) -> None:
