@@ -19,7 +19,7 @@ from pathlib import Path
 from comparators.errors import AuditorError, NeedsOperator, Retryable
 from comparators.positions import Side
 from orchestrator.adapters.pgbouncer_checks import Checks
-from orchestrator.adapters.pgbouncer_console import Console, DatabaseSeen, NotPaused, quoted
+from orchestrator.adapters.pgbouncer_console import Console, DatabaseSeen, NotPaused, WholePaused, quoted
 from orchestrator.adapters.pgbouncer_file import lead, parse_place, replace_file, settle_file, stage_file
 from orchestrator.adapters.sessions import Session
 from orchestrator.deadlines import Deadline
@@ -99,6 +99,8 @@ class PgBouncer:
         """Resume the databases."""
         began = time.monotonic()
         self._resume(self._databases, deadline)
+        if self._console.whole_paused(deadline):
+            raise WholePaused(f"{self.name} is paused as a whole, by somebody else", hint="say RESUME on its console")
         took = _milliseconds(began)
         return {"held": False, "databases": list(self._databases), "took_ms": took, "file_settled": self._settled()}
 

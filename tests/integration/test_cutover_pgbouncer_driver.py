@@ -11,6 +11,7 @@ import pytest
 from comparators.errors import NeedsOperator, NotReady, Retryable
 from comparators.positions import Side
 from orchestrator.adapters.pgbouncer import NotTaken
+from orchestrator.adapters.pgbouncer_console import WholePaused
 from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.ports import ProxySeen
 from orchestrator.proxies import ProxyGroup
@@ -283,6 +284,15 @@ def test_a_pgbouncer_that_is_paused_already_is_found(pool: Pool, words: str) -> 
     pool.console(words)
     assert ["paused"] == names(pool)
     assert seen(pool).held is True
+
+
+def test_somebody_elses_pause_of_everything_is_neither_taken_over_nor_taken_for_let_go(pool: Pool) -> None:
+    pool.console("PAUSE")
+    for effect in (pool.driver().hold, pool.driver().release):
+        with pytest.raises(WholePaused):
+            effect(soon())
+    pool.console("RESUME")
+    assert pool.driver().release(soon())["held"] is False
 
 
 def test_places_that_are_not_where_it_leads_are_found(pool: Pool) -> None:
