@@ -203,7 +203,8 @@ class Conductor:
         return next((run for _, run in sorted(self._runs.items(), reverse=True) if not run.over), None)
 
     def _ending(self) -> Ending:
-        run = self._current() or (self._runs[max(self._runs)] if self._runs else None)
+        forward = [run for _, run in sorted(self._runs.items()) if run.direction is Direction.FORWARD]
+        run = self._current() or (forward[-1] if forward else None)
         if run is None:
             return Ending(None)
         return Ending(run.attempt, run.direction, run.phase, run.ended, run.reason)

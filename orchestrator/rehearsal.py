@@ -117,6 +117,11 @@ class MemoryJournal:
         with self._lock:
             return self._outcomes.get(attempt)
 
+    def outcomes(self) -> list[Outcome]:
+        """Give what was decided, in order."""
+        with self._lock:
+            return [outcome for _, outcome in sorted(self._outcomes.items())]
+
     def request(
         self, wish: Wish, actor: str, reason: str, attempt: int | None = None, facts: Mapping[str, Any] | None = None
     ) -> Request:
@@ -170,8 +175,7 @@ class MemoryJournal:
 
     def verify(self) -> Verified:
         with self._lock:
-            outcomes = list(self._outcomes.values())
-            problems = chain_problems(self._entries, outcomes, len(self._entries), self._head())
+            problems = chain_problems(self._entries, self.outcomes(), len(self._entries), self._head())
             return Verified(len(self._entries), self._head(), problems)
 
     def _head(self) -> str:

@@ -6,7 +6,18 @@ import pytest
 
 from comparators.positions import Side
 from orchestrator.conductor import Latched, Moment, NotBegun
-from orchestrator.cutover import ABORT_STEPS, ROLLBACK_STEPS, STEPS, UNDECIDED, UNTOUCHED, Event, Phase, Step, told
+from orchestrator.cutover import (
+    ABORT_STEPS,
+    ALL_STEPS,
+    ROLLBACK_STEPS,
+    STEPS,
+    UNDECIDED,
+    UNTOUCHED,
+    Event,
+    Phase,
+    Step,
+    told,
+)
 from orchestrator.records import Direction, Kind, LeaseHeld, Wish
 from tests.cutovers import (
     PLAN,
@@ -104,7 +115,7 @@ CALLS_OF_ABORT = [
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("fault", [broken, late, stuck_person, bug])
+@pytest.mark.parametrize("fault", [broken, bug])
 @pytest.mark.parametrize("call", CALLS_BEFORE_COMMIT)
 def test_a_failure_before_the_commit_puts_everything_back(call: str, fault: Callable[..., Fault], when: str):
     world = World()
@@ -119,7 +130,7 @@ def test_a_failure_before_the_commit_puts_everything_back(call: str, fault: Call
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("fault", [broken, late, stuck_person, bug])
+@pytest.mark.parametrize("fault", [late, stuck_person])
 @pytest.mark.parametrize("call", CALLS_AFTER_COMMIT)
 def test_a_failure_after_the_commit_is_repeated(call: str, fault: Callable[..., Fault], when: str):
     world = through(World())
@@ -215,9 +226,7 @@ def test_killed_in_the_abort(step: str, moment: Moment):
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("step", [step.name for step in ROLLBACK_STEPS])
 def test_killed_in_the_rollback(step: str, moment: Moment):
-    world = rolling_back()
-    world.run()
-    world = rolling_back()
+    world = World()
     world.moments["watch", Moment.INTENT] = _rollback_then(step, moment)
     assert world.run() is None
     finish(world)
@@ -236,18 +245,19 @@ def _rollback_then(step: str, moment: Moment) -> Fault:
 @pytest.mark.parametrize("step", names(BEFORE_COMMIT))
 def test_stopped_until_the_dead_man_has_acted(step: str, when: str):
     """SIGSTOP, the lease runs out, the dead man opens the source, the process wakes and must not close it again."""
-    world = World()
+    world = through(World())
     moment = Moment.INTENT if when == "before" else Moment.ACTED
     world.moments[step, moment] = stopped(60, World.run_dead_man)
     world.run()
     finish(world)
     assert [] == world.settled(), (step, when)
-    assert Side.SOURCE is world.owner()
+    held = ALL_STEPS[step].phase in (Phase.FENCING, Phase.DRAINING, Phase.SEALING)
+    assert (Side.SOURCE if held else Side.TARGET) is world.owner()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("name", ["append", "decide", "requests", "renew", "entries", "use_approvals", "answer"])
-@pytest.mark.parametrize("count", [1, 5, 10, 15, 20, 25, 30])
+@pytest.mark.parametrize("name", ["append", "decide", "requests", "renew", "use_approvals"])
+@pytest.mark.parametrize("count", [1, 9, 18, 27])
 def test_the_journal_is_cut_off_in_the_middle_of_a_write(name: str, when: str, count: int):
     """Whether what was written took effect is not known; the conductor reads it back under a new lease."""
     from orchestrator.records import JournalUnavailable
