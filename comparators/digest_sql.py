@@ -190,15 +190,32 @@ def rows_by_key(table: SideTable, seed: int, sha: bool) -> str:
 def column_hashes(table: SideTable, seed: int, sha: bool) -> str:
     """Write the query that reads the hash of every column by itself, of rows by their keys."""
     values = [
-        exp.alias_(_hash([_value(column, sha)], seed, sha), f"c{number}")
-        for number, column in enumerate(table.columns)
+        exp.alias_(_hash([_value(column, sha)], seed, sha), f"c{number}") for number, column in enumerate(table.columns)
     ]
     return _by_key(table, values)
 
 
-def _by_key(table: SideTable, columns: Sequence[exp.Expr]) -> str:
+@lru_cache(maxsize=512)
+def hashes_by_key(table: SideTable, seed: int, sha: bool, place: int = 0) -> str:
+    """Write the query that reads the hashes of rows by their keys: (key's number from 1, hash).
+
+    Args:
+        place: how many parameters stand before its own.
+    """
+    return _by_key(table, [exp.alias_(row_hash(table, seed, sha), "hash")], place)
+
+
+@lru_cache(maxsize=512)
+def newest_hashes(table: SideTable, rows: int, seed: int, sha: bool) -> str:
+    """Write the query that reads the hashes of the rows whose keys come last, in no order."""
+    key = ", ".join(f"{_parsed(column.expression).sql(_DIALECT)} DESC" for column in table.key)
+    query = exp.select(exp.alias_(row_hash(table, seed, sha), "hash")).from_(_table(table)).where(*_filter(table))
+    return f"{query.sql(_DIALECT)} ORDER BY {key} LIMIT {rows}"
+
+
+def _by_key(table: SideTable, columns: Sequence[exp.Expr], first: int = 0) -> str:
     names = [f"k{place}" for place in range(len(table.key))]
-    arrays = [_array(place, column) for place, column in enumerate(table.key)]
+    arrays = [_array(place, column) for place, column in enumerate(table.key, start=first)]
     inner = exp.select(*columns).from_(_table(table))
     for name, column in zip(names, table.key, strict=True):
         inner = inner.where(exp.EQ(this=_parsed(column.expression), expression=exp.column(name, table=_GIVEN)))

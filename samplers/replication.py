@@ -8,6 +8,7 @@ import struct
 import time
 
 from psycopg import pq
+from psycopg.pq.abc import PGconn
 
 from comparators.errors import SideUnavailable
 from comparators.server_errors import wrapped
@@ -24,17 +25,19 @@ class ReplicationStream:
     """One START_REPLICATION session. Not thread-safe: the thread that reads also confirms."""
 
     def __init__(
-        self, conninfo: str, slot: str, publications: tuple[str, ...], *, side: str, local_only: bool = False
-    ) -> None:
+        self, conninfo: str, slot: str, publications: tuple[str, ...], *, side: str, local_only: bool = False,
+        connection: PGconn | None = None,
+    ) -> None:  # fmt: skip
         """Start streaming.
 
         Args:
             local_only: leave out what the server itself received by replication, as a subscription with
                 `origin = none` has it; servers before PostgreSQL 16 cannot, and send it to such a subscription too.
+            connection: of `connect_replication`, to which a temporary slot belongs; a new one by default.
         """
         self._side = side
         self._confirmed = 0
-        self._connection = connect_replication(conninfo)
+        self._connection = connection or connect_replication(conninfo)
         names = ",".join('"' + name.replace('"', '""') + '"' for name in publications).replace("'", "''")
         options = f"proto_version '1', publication_names '{names}'"
         if local_only and self._connection.server_version >= FILTERS:

@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, LiteralString, Self
 
 import psycopg
@@ -104,11 +104,25 @@ class Session:
         Raises:
             As `execute`.
         """
+        return self.ask_all([(statement, params)], deadline=deadline)[0]
+
+    def ask_all(self, questions: Sequence[tuple[str, Sequence[Any]]], *, deadline: Deadline) -> list[list[Row]]:
+        """Perform several statements as `ask` does, without waiting for one's answer before the next is sent.
+
+        Returns:
+            The rows of each.
+        Raises:
+            As `execute`; then none has taken effect.
+        """
         connection = self._opened(deadline)
         with self._sorted(deadline):
             connection.limit(deadline.left())
-            cursor = psycopg.RawCursor(connection).execute(statement.encode(), params or None, prepare=True)
-            return cursor.fetchall() if cursor.description else []
+            with connection.pipeline() if len(questions) > 1 else nullcontext():
+                cursors = [
+                    psycopg.RawCursor(connection).execute(statement.encode(), params or None, prepare=True)
+                    for statement, params in questions
+                ]
+            return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
     def value(self, statement: Statement, params: Sequence[Any] = (), *, deadline: Deadline) -> Any:
         """Give the first column of the only row a statement returns; `None` where it returns none.

@@ -1,0 +1,251 @@
+"""The last look: what was written last, most, or has the last keys is compared, whoever damaged it."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from comparators.errors import NotReady, Retryable
+from comparators.mapping import NO_MAPPING, ColumnRules, Mapping
+from comparators.positions import Side
+from comparators.tables import TablePair
+from orchestrator.adapters.last_rows import LastRows
+from orchestrator.adapters.markers import Drain
+from orchestrator.deadlines import Deadline
+from samplers.follower import LogFollower, followed_tables
+from samplers.pairing import Wanted
+from tests.helpers import Pair, wait_for
+from tests.pairings import paired
+
+OURS = "auditor_test"
+SCHEMA = f"""
+    CREATE SCHEMA {OURS};
+    CREATE TABLE {OURS}.marker (id int PRIMARY KEY, nonce bigint, written_at timestamptz);
+    CREATE TABLE t (id int PRIMARY KEY, v text);
+    CREATE TABLE u (a text, b uuid DEFAULT gen_random_uuid(), v int, PRIMARY KEY (b, a));
+    CREATE TABLE bag (v text);
+    ALTER TABLE bag REPLICA IDENTITY FULL;
+    CREATE TABLE nothing_in_it (id int PRIMARY KEY);
+"""
+TABLES = ("public.t", "public.u", "public.bag", "public.nothing_in_it")
+
+
+def soon(seconds: float = 30) -> Deadline:
+    return Deadline.within(seconds, "the test")
+
+
+@dataclass
+class Look:
+    """What a cutover does from the fence to the last look."""
+
+    pair: Pair
+    rows: LastRows
+    drain: Drain
+    turn: int = 0
+
+    def fence(self) -> int:
+        self.turn += 1
+        fence_lsn = int(self.drain.position(soon())["fence_lsn"])
+        self.drain.write_marker(f"nonce-{self.turn}", soon())
+        self.drain.see_marker(f"nonce-{self.turn}", soon())
+        return fence_lsn
+
+    def compare(self) -> dict[str, Any]:
+        return dict(self.rows.compare_last(self.fence(), soon()))
+
+    def close(self) -> None:
+        self.rows.close()
+        self.drain.close()
+
+
+def look_at(pair: Pair, tables: tuple[str, ...] = TABLES, mapping: Mapping = NO_MAPPING, also: str = "") -> Look:
+    """Look from the source to the target."""
+    found = paired(pair, *(Wanted(name, name, mapping.target_of(name)) for name in tables), mapping=mapping)
+    pairs = [one for one in found.values() if isinstance(one, TablePair)]
+    assert len(tables) == len(pairs), found
+    tables_followed = followed_tables(pairs, Side.SOURCE, mapping)
+    publications = [pair.publication, *([also] if also else [])]
+    follower = LogFollower(pair.source.dsn, publications, tables_followed, ours=[OURS], side="source")
+    rows = LastRows(pair.source.dsn, pair.target.dsn, pairs, old_side=Side.SOURCE, follower=follower)
+    drain = Drain(pair.source.dsn, pair.target.dsn, schema=OURS, subscriptions=[pair.subscription])
+    return Look(pair, rows, drain)
+
+
+@pytest.fixture
+def look(pair: Pair) -> Iterator[Look]:
+    pair.execute(SCHEMA)
+    pair.source.execute("INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 5000) i")
+    pair.source.execute("INSERT INTO u SELECT 'a' || i, gen_random_uuid(), i FROM generate_series(1, 500) i")
+    pair.source.execute("INSERT INTO bag SELECT 'v' || i FROM generate_series(1, 50) i")
+    pair.replicate()
+    made = look_at(pair)
+    assert [] == made.rows.check()
+    made.rows.warm(soon())
+    yield made
+    made.close()
+
+
+def test_an_equal_pair_has_no_difference_and_what_was_written_is_among_what_is_compared(look: Look) -> None:
+    look.pair.source.execute("UPDATE t SET v = 'x' WHERE id BETWEEN 100 AND 139; DELETE FROM t WHERE id = 7")
+    look.pair.source.execute("INSERT INTO u VALUES ('new', DEFAULT, 1); UPDATE bag SET v = v || 'x' WHERE v = 'v7'")
+    facts = look.compare()
+    assert (0, 0, False) == (facts["different"], facts["missing"], facts["empty"])
+    assert 42 == facts["written_last"]
+    assert facts["compared"] >= 40 + 1 + 50
+    assert facts["followed"] is True
+    assert 1 == facts["unnamed"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "table"),
+    [
+        ("UPDATE t SET v = 'other' WHERE id = 2500", "public.t"),
+        ("DELETE FROM t WHERE id = 2500", "public.t"),
+        ("INSERT INTO t VALUES (7, 'deleted on the source')", "public.t"),
+        ("UPDATE u SET v = -1 WHERE a = 'last'", "public.u"),
+        ("DELETE FROM t WHERE id = 5000", "public.t"),
+        ("INSERT INTO t VALUES (6000, 'only here')", "public.t"),
+        ("UPDATE bag SET v = 'other' WHERE v = 'v7'", "public.bag"),
+        ("INSERT INTO nothing_in_it VALUES (1)", "public.nothing_in_it"),
+    ],
+)
+def test_a_row_written_last_that_is_not_alike_is_a_difference(look: Look, damage: str, table: str) -> None:
+    look.pair.source.execute("UPDATE t SET v = 'x' WHERE id = 2500; DELETE FROM t WHERE id = 7")
+    look.pair.source.execute("INSERT INTO u VALUES ('last', DEFAULT, 1)")
+    look.fence()
+    look.pair.target.execute(f"SET session_replication_role = replica; {damage}")
+    facts = look.compare()
+    assert {table: 1} == facts["different_tables"]
+    assert 1 == facts["different"]
+
+
+def test_a_row_written_most_is_compared_however_long_ago_it_was_written_last(look: Look) -> None:
+    for _ in range(20):
+        look.pair.source.execute("UPDATE t SET v = v || 'x' WHERE id = 1234")
+    look.pair.source.execute("UPDATE t SET v = 'y' WHERE id > 3000")
+    look.fence()
+    look.pair.target.execute("SET session_replication_role = replica; UPDATE t SET v = 'z' WHERE id = 1234")
+    assert {"public.t": 1} == look.compare()["different_tables"]
+
+
+def test_a_row_whose_key_was_changed_is_compared_under_both(look: Look) -> None:
+    look.pair.source.execute("UPDATE t SET id = -5 WHERE id = 2500")
+    assert 0 == look.compare()["different"]
+    look.pair.target.execute("SET session_replication_role = replica; INSERT INTO t VALUES (2500, 'v2500')")
+    assert {"public.t": 1} == look.compare()["different_tables"]
+
+
+def test_a_write_behind_the_fence_is_never_let_through(look: Look) -> None:
+    fence_lsn = look.fence()
+    look.pair.source.execute("INSERT INTO t VALUES (7000, 'too late')")
+    look.fence()
+    with pytest.raises(NotReady, match="1 changes were committed on the old side after it was fenced"):
+        look.rows.compare_last(fence_lsn, soon())
+
+
+def test_a_log_that_cannot_be_read_to_the_fence_is_no_proof(look: Look) -> None:
+    fence_lsn = look.fence()
+    with pytest.raises(Retryable):
+        look.rows.compare_last(fence_lsn + (1 << 30), soon(1))
+    look.pair.source.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE application_name = 'auditor follower'"
+    )
+    with pytest.raises(Retryable):
+        look.rows.compare_last(fence_lsn + (1 << 30), soon(5))
+
+
+def test_a_transaction_that_stays_open_is_told_before_anything_is_held_and_leaves_no_slot(look: Look) -> None:
+    look.close()
+    again = look_at(look.pair)
+    with look.pair.source.connect(autocommit=False) as writer:
+        writer.execute("UPDATE t SET v = v WHERE id = 1")
+        with pytest.raises(NotReady, match="open for too long"):
+            again.rows.warm(soon(2))
+        writer.rollback()
+    again.rows.warm(soon())
+    assert 0 == again.compare()["different"]
+    again.close()
+    wait_for(
+        lambda: 1 == look.pair.source.value("SELECT count(*) FROM pg_replication_slots WHERE database = %s",
+                                            look.pair.name), 20, "the follower's slot to be gone",
+    )  # fmt: skip
+
+
+def test_what_is_warm_already_stays_as_it_is(look: Look) -> None:
+    before = look.pair.source.value("SELECT count(*) FROM pg_replication_slots")
+    look.rows.warm(soon())
+    assert before == look.pair.source.value("SELECT count(*) FROM pg_replication_slots")
+
+
+def test_tables_that_are_all_empty_are_told_as_such(pair: Pair) -> None:
+    pair.execute(SCHEMA)
+    pair.replicate()
+    empty = look_at(pair)
+    empty.rows.warm(soon())
+    assert (0, True) == ((facts := empty.compare())["compared"], facts["empty"])
+    empty.close()
+
+
+def test_names_and_columns_may_differ(pair: Pair) -> None:
+    pair.execute(f"CREATE SCHEMA {OURS}; CREATE TABLE {OURS}.marker (id int PRIMARY KEY, nonce bigint, at timestamptz)")
+    pair.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    pair.replicate(f"TABLE t, {OURS}.marker")
+    pair.execute('CREATE TABLE "Odd %s" (id int PRIMARY KEY, "v %s" text, w text)')
+    pair.target.execute("""ALTER TABLE "Odd %s" RENAME w TO x""")
+    mapping = Mapping({"public.Odd %s": ColumnRules(target="public.Odd %s", renamed={"w": "x"})})
+    pair.execute("""INSERT INTO "Odd %s" VALUES (1, 'a', 'b')""")
+    pair.source.execute(f"""CREATE PUBLICATION {pair.name}_odd FOR TABLE "Odd %s" """)
+    odd = look_at(pair, ("public.Odd %s", "public.t"), mapping, f"{pair.name}_odd")
+    odd.rows.warm(soon())
+    assert (1, 0) == ((facts := odd.compare())["compared"], facts["different"])
+    pair.source.execute("""UPDATE "Odd %s" SET w = 'c'""")
+    assert 1 == odd.compare()["different"]
+    odd.close()
+
+
+def test_writers_that_stop_at_the_fence_leave_no_difference(look: Look) -> None:
+    stop = threading.Event()
+
+    def write(number: int) -> None:
+        with look.pair.source.connect() as writer:
+            turn = 0
+            while not stop.is_set():
+                turn += 1
+                writer.execute("UPDATE t SET v = v || 'x' WHERE id = %s", [number * 100 + turn % 50])
+                writer.execute("INSERT INTO u VALUES (%s, DEFAULT, %s)", [f"w{number}", turn])
+
+    for _ in range(3):
+        stop.clear()
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(1, 4)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: (look.pair.source.value("SELECT count(*) FROM u") or 0) > 600, 30, "some writes")
+        stop.set()
+        for thread in threads:
+            thread.join()
+        facts = look.compare()
+        assert (0, 600) == (facts["different"], facts["written_last"]) or facts["written_last"] < 600
+        look.pair.source.execute("DELETE FROM u WHERE a LIKE 'w%'")
+
+
+def test_hundreds_of_tables_are_compared(pair: Pair) -> None:
+    pair.execute(f"CREATE SCHEMA {OURS}; CREATE TABLE {OURS}.marker (id int PRIMARY KEY, nonce bigint, at timestamptz)")
+    pair.execute(
+        "DO $$BEGIN FOR i IN 1..300 LOOP EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, a text, b int, "
+        "c timestamptz DEFAULT now())', i); END LOOP; END$$"
+    )
+    pair.replicate(copy_data=False)
+    pair.source.execute(
+        "DO $$BEGIN FOR i IN 1..300 LOOP EXECUTE format('INSERT INTO t%s SELECT n, md5(n::text), n "
+        "FROM generate_series(1, 50) n', i); END LOOP; END$$"
+    )
+    many = look_at(pair, tuple(f"public.t{number}" for number in range(1, 301)))
+    many.rows.warm(soon(100))
+    pair.source.execute("DO $$BEGIN FOR i IN 1..300 LOOP EXECUTE format('UPDATE t%s SET a = 1 WHERE id = 9', i);"
+                        "END LOOP; END$$")  # fmt: skip
+    facts = many.compare()
+    assert (300, 0) == (facts["written_last"], facts["different"])
+    assert 3300 == facts["compared"]
+    many.close()
