@@ -39,7 +39,7 @@ _WISHES = {
     Wish.FINALIZE: "Close the door: remove the way back.",
     Wish.POSTPONE: "Wait before writes are held.",
     Wish.UNPOSTPONE: "Go on after postponing.",
-    Wish.PANIC: "Stop acting now.",
+    Wish.PANIC: "Put everything back, or stop where it is once it is committed.",
 }
 _CONSUMED = (
     "verdict-unknown",

@@ -37,7 +37,7 @@ _WISHES = {
     "finalize": ("close the door: remove the way back", False),
     "postpone": ("wait before writes are held, until `unpostpone`", False),
     "unpostpone": ("go on after `postpone`", False),
-    "panic": ("stop acting now; the dead man opens the old side where nothing is decided yet", True),
+    "panic": ("put everything back, or stop where it is once it is committed, and call a person", True),
 }
 
 

@@ -120,7 +120,8 @@ def line(document: Document) -> str:
     """Write a status on one line."""
     doing = f", {document['doing']}" if document["doing"] else ""
     held = ", writes are held" if document["writes_held"] else ""
-    reason = f": {document['reason']}" if document["reason"] else ""
+    told = document["reason"] and document["phase"] != Phase.FINALIZED
+    reason = f": {document['reason']}" if told else ""
     return f"{document['migration']}: attempt {document['attempt'] or '-'}: {document['phase']}{doing}{held}{reason}"
 
 
