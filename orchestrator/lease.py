@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from comparators.errors import AuditorError, StoreUnavailable
-from orchestrator.deadlines import Deadline
+from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.records import Journal, LeaseLost
 
 TTL_SECONDS = 10.0
@@ -49,6 +49,10 @@ class Keeper:
     @property
     def epoch(self) -> int:
         return self._epoch
+
+    def now(self) -> float:
+        """Read the clock by which the lease is kept."""
+        return self._clock()
 
     def take(self) -> int:
         """Take the lease once; give its epoch.
@@ -158,6 +162,10 @@ class LeasedDeadline(Deadline):
             DeadlinePassed: the step's time is over.
             LeaseLost: the lease is.
         """
-        if self.keeper is not None:
-            self.keeper.check()
-        return Deadline.left(self)
+        if self.keeper is None:
+            return Deadline.left(self)
+        self.keeper.check()
+        left = self.at - self.keeper.now()
+        if left <= 0:
+            raise DeadlinePassed(f"{self.doing}: the time for it is over")
+        return left
