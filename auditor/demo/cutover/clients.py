@@ -48,7 +48,7 @@ class Took:
 class LiveClients:
     """Sessions that write as fast as they may until they are told to stop."""
 
-    def __init__(self, dsns: Sequence[str], folder: Path, *, clients: int = 8, pause: float = 0.005) -> None:
+    def __init__(self, dsns: Sequence[str], folder: Path, *, clients: int = 8, pause: float = 0.02) -> None:
         """Prepare the clients; nothing runs yet.
 
         Args:

@@ -16,7 +16,6 @@ from auditor.demo.cutover.faults import FAULTS, End, Fault, Heal
 from auditor.demo.cutover.told import Told, end_of
 from auditor.demo.cutover.world import OPERATOR, World
 from auditor.demo.database import wait_until
-from auditor.servers import ServerFailed
 from auditor.servers.processes import ServerProcess
 from comparators.errors import AuditorError
 from comparators.positions import Side
@@ -27,7 +26,6 @@ BUSY_SECONDS = 2.0
 """For the clients to be at work before anything is asked of them."""
 GUARD_SECONDS = 3.0
 """How long the show lets the promoted side be watched before its operator closes the door."""
-PASS_SECONDS = 150.0
 END_SECONDS = 240.0
 LOOK_SECONDS = 0.05
 AGAIN_SECONDS = 1.0
@@ -125,7 +123,7 @@ class Story:
             live.start()
             closing.callback(live.stop)
             time.sleep(BUSY_SECONDS)
-            self._await_pass()
+            world.await_pass()
             world.answer("cutover", "approve", "--by", OPERATOR)
             witness.start()
             closing.callback(witness.stop)
@@ -134,13 +132,6 @@ class Story:
             self._heal()
             wait_until(lambda: live.all_wrote_since(over), "every client to write again", CLIENTS_SECONDS)
         return self._told(began, live, witness)
-
-    def _await_pass(self) -> None:
-        self._say("waiting for the gate's PASS")
-        wait = ("gate", "check", "--wait", "--timeout", f"{PASS_SECONDS:.0f}")
-        done = self._world.command(*wait, seconds=PASS_SECONDS + 60)
-        if done.returncode:
-            raise ServerFailed(f"the gate did not open\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
 
     def _happen(self, closing: ExitStack) -> None:
         """Start it, strike where the order says, and follow it to its end."""

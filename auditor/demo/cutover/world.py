@@ -1,6 +1,7 @@
 """Everything the cutover's show starts: source, target, a third server for the journal, a pooler, the auditor."""
 
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -22,6 +23,7 @@ from auditor.demo.schema import copied
 from auditor.demo.world import COMMON, RELAXED, answers, environment, merged, tail
 from auditor.servers import PostgresServer, ServerFailed, free_port
 from auditor.servers.pgbouncer import PgBouncerServer
+from auditor.servers.ports import free_pair
 from auditor.servers.processes import Account, ServerProcess
 from auditor.settings import Settings, load
 from comparators.positions import Side
@@ -37,6 +39,7 @@ MIGRATION = "bank"
 DATABASE = "bank"
 READY_SECONDS = 120.0
 COMMAND_SECONDS = 120.0
+PASS_SECONDS = 150.0
 STOP_SECONDS = 12.0
 GUARD_SECONDS = 2.0
 """How long a promoted side must be watched at least: a show is short."""
@@ -44,7 +47,11 @@ HOLD_BUDGET_MS = 10_000.0
 """Faults and kills take their time while writes are held; a small machine does, too."""
 STEPS: Mapping[str, float] = {"start-dead-man": 30, "check-all": 60, "close-old": 5, "confirm-verdict": 10}
 """Starting programs takes longer on a small machine that others use, too."""
-LIMITS = {**RELAXED, "sample-size": 50.0}
+LIMITS = {
+    **RELAXED, "in-window-share": 0.0, "lag-ms": 10_000.0, "marker-ms": 10_000.0, "watermark-age": 60.0,
+    "sample-size": 50.0,
+}  # fmt: skip
+"""What is shown is the cutover: that audits, servers and clients share a small machine must not end it."""
 SUPERUSERS = ("control", "auditor")
 """The role that carries out a cutover, and the auditor's own; on managed servers both get by with less."""
 REPLICATOR = "replicator"
@@ -76,6 +83,8 @@ class Plan:
     """The servers write to disk as in production: for measurements."""
     audited: bool = True
     """`auditor run` watches the pair, and its gate is asked."""
+    program: str = "auditor"
+    """The module that is run for the auditor's commands."""
 
 
 class World:
@@ -144,6 +153,20 @@ class World:
         self._closing.callback(process.kill)
         return process
 
+    def await_pass(self) -> None:
+        """Wait until the gate opens, where there is one.
+
+        Raises:
+            ServerFailed: it did not.
+        """
+        if not self._plan.audited:
+            return
+        self._say("waiting for the gate's PASS")
+        wait = ("gate", "check", "--wait", "--timeout", f"{PASS_SECONDS:.0f}")
+        done = self.command(*wait, seconds=PASS_SECONDS + 60)
+        if done.returncode:
+            raise ServerFailed(f"the gate did not open\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
+
     def open_journal(self) -> PostgresJournal:
         """Give the journal, to read along and to leave word for an orchestrator."""
         return self._closing.enter_context(PostgresJournal(self._dsn(self.journal, "journal", "journal"), MIGRATION))
@@ -186,12 +209,13 @@ class World:
         self.open_journal().install(())
         self._replicate()
         self.pools = [self._pool(number) for number in range(self._plan.pools)]
-        self._control_plane = f"{LOOPBACK}:{free_port()}"
+        self._control_plane, self._standby = (f"{LOOPBACK}:{free_pair()}" for _ in range(2))
         self.envoys = [self._envoy(number) for number in range(self._plan.envoys)]
         self.settings = self._configure()
+        self._say("auditor prepare")
+        self._prepare()
         if self._plan.audited:
-            self._say("auditor prepare, auditor run")
-            self._prepare()
+            self._say("auditor run")
             self.run_auditor()
             self._closing.callback(self.stop_auditor)
         self._say(f"ask it yourself: {Path(sys.executable).with_name('auditor')} cutover plan -c {self.file}")
@@ -235,9 +259,9 @@ class World:
         from auditor.servers.envoy import EnvoyServer
         from orchestrator.adapters.envoy.fleet import Address
 
-        host, _, port = self._control_plane.rpartition(":")
+        ask = [Address.parse(place, "control plane") for place in (self._control_plane, self._standby)]
         before = Address(LOOPBACK, self.source.server.port)
-        envoy = EnvoyServer(f"edge-{number + 1}", [Address(host, int(port))], [CLUSTER], before=before)
+        envoy = EnvoyServer(f"edge-{number + 1}-{os.getpid()}", ask, [CLUSTER], before=before)
         return self._closing.enter_context(envoy)
 
     def _by_envoy(self, envoy: "EnvoyServer", user: str) -> str:
@@ -294,8 +318,8 @@ class World:
         probes = [{"dsn": self._by_envoy(envoy, "control")} for envoy in self.envoys]
         return [
             {
-                "kind": "envoy", "name": "edge", "listen": self._control_plane, "cluster": CLUSTER, "places": places,
-                "nodes": [envoy.node for envoy in self.envoys], "probes": probes,
+                "kind": "envoy", "name": "edge", "listen": self._control_plane, "standby": self._standby,
+                "cluster": CLUSTER, "places": places, "nodes": [envoy.node for envoy in self.envoys], "probes": probes,
             }
         ]  # fmt: skip
 
@@ -305,7 +329,7 @@ class World:
             raise ServerFailed(f"auditor prepare ended with exit code {done.returncode}\n{tail(done.stderr)}")
 
     def _words(self, *words: str) -> Sequence[str]:
-        return [sys.executable, "-m", "auditor", *words, "--config", str(self.file)]
+        return [sys.executable, "-m", self._plan.program, *words, "--config", str(self.file)]
 
 
 def place(server: PostgresServer) -> str:
