@@ -3,7 +3,6 @@
 import contextlib
 import json
 import queue
-import socket
 import subprocess
 import sys
 import threading
@@ -19,8 +18,8 @@ from envoy.service.discovery.v3 import ads_pb2_grpc
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from psycopg.conninfo import make_conninfo
 
-from auditor.servers import free_port
 from auditor.servers.envoy import EnvoyServer
+from auditor.servers.ports import free_pair
 from comparators.positions import Side
 from orchestrator.adapters.envoy.fleet import Address, Fleet
 from orchestrator.adapters.envoy.proxy import EnvoyProxy
@@ -43,17 +42,6 @@ def soon(doing: str = "a test") -> Deadline:
     return Deadline.within(SECONDS, doing)
 
 
-def two_free_ports() -> int:
-    """Choose a port whose next one is free as well."""
-    while True:
-        port = free_port()
-        with contextlib.suppress(OSError), contextlib.ExitStack() as both:
-            for one in (port, port + 1):
-                listener = both.enter_context(socket.socket())
-                listener.bind((LOOPBACK, one))
-            return port
-
-
 class EnvoyWorld:
     """Two databases, and two Envoys that lead to them."""
 
@@ -64,12 +52,12 @@ class EnvoyWorld:
         self.fleet = replace(
             Fleet(
                 name="edge",
-                listen=here(two_free_ports()),
+                listen=here(free_pair()),
                 nodes=names,
                 cluster=WRITES,
                 places={side: here(database.server.port) for side, database in self.sides.items()},
                 reads_cluster=READS,
-                standby=here(two_free_ports()),
+                standby=here(free_pair()),
             ),
             **fleet,
         )

@@ -25,6 +25,17 @@ def free_port() -> int:
     raise OSError(f"no free port between {FIRST} and {PAST_LAST} on 127.0.0.1")
 
 
+def free_pair() -> int:
+    """Choose a port as `free_port` does whose next one is free as well; give the first."""
+    for _ in range(1000):
+        port = free_port()
+        with _lock:
+            if port + 1 < PAST_LAST and port + 1 not in _given and is_free(port + 1):
+                _given.add(port + 1)
+                return port
+    raise OSError(f"no two free ports side by side between {FIRST} and {PAST_LAST} on 127.0.0.1")
+
+
 def is_free(port: int) -> bool:
     """Say whether a server could listen on this port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

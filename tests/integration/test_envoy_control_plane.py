@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from auditor.servers.ports import free_pair
 from comparators.errors import NotReady
 from comparators.positions import Side
 from orchestrator.adapters.envoy.fleet import Fleet
@@ -16,7 +17,7 @@ from orchestrator.adapters.envoy.proxy import EnvoyProxy
 from orchestrator.adapters.envoy.resources import CLUSTERS, ENDPOINTS
 from orchestrator.adapters.envoy.serving import Serving
 from orchestrator.deadlines import Deadline, DeadlinePassed
-from tests.envoys import SECONDS, PretendedNode, here, soon, two_free_ports
+from tests.envoys import SECONDS, PretendedNode, here, soon
 from tests.helpers import wait_for
 
 PLACES = {Side.SOURCE: here(1), Side.TARGET: here(2)}
@@ -26,7 +27,7 @@ class Led:
     """A control plane, and what pretends to be its fleet."""
 
     def __init__(self, *nodes: str, **fleet: Any) -> None:
-        self.fleet = Fleet("edge", here(two_free_ports()), nodes, "app", PLACES, **fleet)
+        self.fleet = Fleet("edge", here(free_pair()), nodes, "app", PLACES, **fleet)
         self.acts = True
         self.proxy = EnvoyProxy(self.fleet, [], lambda: Serving.all_on(Side.SOURCE), may_act=lambda: self.acts)
 
