@@ -85,7 +85,7 @@ def _serve(args: argparse.Namespace) -> int:
 
         return int(serve(settings))
 
-    return run_process(args, "gate", body)
+    return run_process(args, "gate", body, at_once=True)
 
 
 def _check(args: argparse.Namespace) -> int:

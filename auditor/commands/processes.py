@@ -40,8 +40,14 @@ def add_lifeline(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
 
 
-def run_process(args: argparse.Namespace, name: str, body: Callable[["Settings"], int]) -> int:
-    """Run one process of the migration: alone of its kind on this state folder, and tied to its supervisor."""
+def run_process(
+    args: argparse.Namespace, name: str, body: Callable[["Settings"], int], *, at_once: bool = False
+) -> int:
+    """Run one process of the migration: alone of its kind on this state folder, and tied to its supervisor.
+
+    Args:
+        at_once: do not wait where a cutover's commit line, from which on a reverse audit judges, is not drawn yet.
+    """
     from auditor.lifeline import hold
     from auditor.locks import held
 
@@ -51,7 +57,7 @@ def run_process(args: argparse.Namespace, name: str, body: Callable[["Settings"]
         hold(args.lifeline)
     lock = settings.open_state_dir() / f"{name}.lock"
     with held(lock, f"`auditor {name}`", PREDECESSOR_SECONDS):
-        if settings.reverse_of is not None:
+        if settings.reverse_of is not None and not at_once:
             from auditor.commit_line import await_line
 
             await_line(settings)

@@ -24,6 +24,8 @@ from tests.audits import Audit
 from tests.helpers import Database, Pair, wait_for
 
 ROWS = "SELECT count(*), coalesce(sum(balance), 0), coalesce(sum(hashtext(note)), 0) FROM account"
+PACE_SECONDS = 0.01
+"""Between two rows, so that an audit of everything keeps up where tests run beside everything else."""
 
 
 def _soon() -> Deadline:
@@ -48,7 +50,7 @@ class Traffic:
 
     def _write(self) -> None:
         with closing(self._database.connect()) as session:
-            while not self._stop.is_set():
+            while not self._stop.wait(PACE_SECONDS):
                 number, self._next = self._next, self._next + 1
                 session.execute("INSERT INTO account VALUES (%s, 1, 'x')", [number])
                 session.execute("UPDATE account SET balance = balance + 1 WHERE id = %s", [number - 3])
