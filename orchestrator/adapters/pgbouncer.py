@@ -4,7 +4,7 @@ Rules of this file:
 1. PAUSE answers when the last transaction has ended. It has a session of its own, which is given up at the deadline:
    a PAUSE that somebody else's RESUME has undone never answers.
 2. Paused is not held: `SHOW DATABASES` says `paused` at once. Held is paused and no connection left to the servers.
-3. A hold that fails leaves PgBouncer as it was found; letting go has a deadline of its own.
+3. A hold that fails may have paused it all the same: whoever asked for it lets go (`orchestrator.proxies`).
 4. The file is written out while PgBouncer is being paused, and put in place, which no disk delays, when it is led.
 5. While PgBouncer is paused RELOAD leads everything over at once. Unpaused it does so connection by connection, and
    `route` returns when the last connection of before is closed.
@@ -28,7 +28,6 @@ from orchestrator.ports import Blocker, Facts, Identity, ProxySeen
 
 LOOK_SECONDS = 2.0
 CHECK_SECONDS = 20.0
-UNDO_SECONDS = 2.0
 POLL_SECONDS = 0.005
 
 
@@ -84,21 +83,15 @@ class PgBouncer:
     def hold(self, deadline: Deadline) -> Facts:
         """Pause the databases; return when no transaction is under way through them."""
         began = time.monotonic()
-        found = self._seen(deadline)
-        self._stage_other(self._route(found), deadline)
-        try:
-            self._pause(deadline)
-            self._await_no_links(deadline)
-        except Exception as error:
-            undoing = deadline.anew(UNDO_SECONDS, f"letting {self.name} go again")
-            self._undo([name for name in found if not found[name].paused], undoing, error)
-            raise
+        self._stage_other(self._route(self._seen(deadline)), deadline)
+        self._pause(deadline)
+        self._await_no_links(deadline)
         return {"held": True, "databases": list(self._databases), "took_ms": _milliseconds(began)}
 
     def release(self, deadline: Deadline) -> Facts:
         """Resume the databases."""
         began = time.monotonic()
-        self._resume(self._databases, deadline)
+        self._resume(deadline)
         if self._console.whole_paused(deadline):
             raise WholePaused(f"{self.name} is paused as a whole, by somebody else", hint="say RESUME on its console")
         took = _milliseconds(began)
@@ -172,20 +165,13 @@ class PgBouncer:
         if running := [name for name, one in self._seen(deadline).items() if not one.paused]:
             raise Retryable(f"{self.name}: somebody let {', '.join(running)} go again")
 
-    def _undo(self, databases: Sequence[str], deadline: Deadline, error: Exception) -> None:
-        try:
-            self._resume(databases, deadline)
-        except AuditorError as second:
-            error.add_note(f"{self.name} could not be let go again: {second}")
-
-    def _resume(self, databases: Sequence[str], deadline: Deadline) -> None:
-        for name in databases:
+    def _resume(self, deadline: Deadline) -> None:
+        for name in self._databases:
             try:
                 self._console.say(f"RESUME {quoted(name)}", deadline)
             except NotPaused:
                 continue
-        seen = self._seen(deadline)
-        if paused := [name for name in databases if seen[name].paused]:
+        if paused := [name for name, one in self._seen(deadline).items() if one.paused]:
             raise Retryable(f"{self.name}: {', '.join(paused)} is paused again")
 
     def _led(self, to: Side) -> tuple[str, str]:

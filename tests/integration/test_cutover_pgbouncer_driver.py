@@ -140,7 +140,7 @@ def test_an_open_transaction_ends_the_hold_at_its_deadline_and_nobody_waits_on(p
         idle.execute("SELECT 1")
         wait_for(lambda: len(writers.acknowledged) > 20, 60, "clients to be busy")
         with pytest.raises(DeadlinePassed):
-            driver.hold(soon(BRIEF))
+            ProxyGroup([driver]).hold(soon(BRIEF))
         assert driver.observe().held is False
         count = len(writers.acknowledged)
         wait_for(lambda: len(writers.acknowledged) > count + 20, 60, "clients to go on")
@@ -168,22 +168,6 @@ def test_a_resume_from_a_second_console_is_noticed(pool: Pool) -> None:
 def resume_once_paused(pool: Pool) -> None:
     wait_for(lambda: seen(pool).held, 60, "PAUSE to be given")
     pool.console("RESUME app")
-
-
-def test_what_was_paused_before_stays_paused_when_the_hold_fails(pool: Pool) -> None:
-    with pool.connect(autocommit=False) as idle:
-        idle.execute("SELECT 1")
-        with pytest.raises(DeadlinePassed):
-            pool.driver().hold(soon(BRIEF))
-        # somebody else's PAUSE, which waits
-        other = psycopg.connect(pool.server.admin_dsn, autocommit=True)
-        other.pgconn.send_query(b"PAUSE app")
-        wait_for(lambda: seen(pool).held, 60, "the other's PAUSE")
-        with pytest.raises(DeadlinePassed):
-            pool.driver().hold(soon(BRIEF))
-        assert seen(pool).held is True
-        other.close()
-    pool.driver().release(soon())
 
 
 def test_a_silent_transaction_is_seen_before_anything_is_held(pool: Pool) -> None:
@@ -394,7 +378,7 @@ def test_a_deadline_that_ends_with_the_lease_undoes_nothing(pool: Pool) -> None:
         idle.execute("SELECT 1")
         driver = pool.driver()
         with pytest.raises(DeadlinePassed) as failed:
-            driver.hold(Lost.within(BRIEF, "a test"))
-        assert ["pool-1 could not be let go again: the lease is somebody else's"] == failed.value.__notes__
+            ProxyGroup([driver]).hold(Lost.within(BRIEF, "a test"))
+        assert ["not all proxies were let go again: the lease is somebody else's"] == failed.value.__notes__
         assert seen(pool).held is True
         driver.release(soon())
