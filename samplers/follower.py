@@ -71,7 +71,7 @@ class LogFollower:
             ours: schemas of the audit's own tables: changes there are none of the user's.
         """
         self._conninfo, self._publications, self._side = conninfo, tuple(publications), side
-        self._log = _Log(tables, frozenset(ours))
+        self._log = Log(tables, frozenset(ours))
         self._lock = threading.Lock()
         self._following, self._stopped, self._hurry = threading.Event(), threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -193,7 +193,7 @@ class LogFollower:
         return False
 
 
-class _Log:
+class Log:
     """What was read of the log."""
 
     def __init__(self, tables: Mapping[str, tuple[str, ...]], ours: frozenset[str]) -> None:

@@ -224,6 +224,7 @@ class LastRows:
         """
         if self._follower is not None:
             self._follower.start(deadline.left() * SHARE)
+        self._plan = None  # sessions may be new ones since it was made
         plan = self._planned(deadline)
         return {"followed": self._follower is not None, "tables": len(self._pairs),
                 "looked_at_by_log_alone": list(plan.by_log[:NAMED])}  # fmt: skip

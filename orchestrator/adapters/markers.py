@@ -101,7 +101,8 @@ class Drain:
         """Say what would keep a marker from coming through."""
         try:
             deadline = Deadline.within(CHECK_SECONDS, "check the marker")
-            return [*self._rights(deadline), *self._carried(deadline), *self._unfit(deadline)]
+            found = [*self._rights(deadline), *self._carried(deadline), *self._unfit(deadline)]
+            return found or self._unseen(deadline)
         except AuditorError as error:
             return [Blocker("drain", f"the marker cannot be checked: {error}", getattr(error, "hint", "look again"))]
 
@@ -194,6 +195,15 @@ class Drain:
             return []
         reason = f"no subscription brings the marker table {self.marker}"
         return [Blocker("marker-not-carried", reason, "run `auditor prepare`")]
+
+    def _unseen(self, deadline: Deadline) -> list[Blocker]:
+        """List the other subscriptions whose progress the old side does not show."""
+        self._before = 0
+        late = ", ".join(slot for (slot,) in self._late(self._others(deadline), deadline))
+        if not late:
+            return []
+        reason = f"the old side does not show how far the slots {late} were applied"
+        return [Blocker("progress-unseen", reason, "let their subscriptions run; GRANT pg_monitor to the control role")]
 
     def _rights(self, deadline: Deadline) -> list[Blocker]:
         found = []

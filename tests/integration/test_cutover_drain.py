@@ -8,7 +8,7 @@ import pytest
 from comparators.errors import NotReady
 from orchestrator.adapters.markers import Drain
 from orchestrator.deadlines import Deadline, DeadlinePassed
-from tests.helpers import Pair, wait_for
+from tests.helpers import Pair, unique_name, wait_for
 
 OURS = "auditor_test"
 TABLES = f"""
@@ -91,6 +91,24 @@ def test_the_marker_waits_for_what_another_subscription_brings(pair: Pair) -> No
     assert [other] == drain.see_marker("one", soon())["other_slots"]
     assert 1 == pair.target.value("SELECT count(*) FROM t")
     drain.close()
+
+
+def test_a_role_that_does_not_see_how_far_others_are_is_told_so(pair: Pair) -> None:
+    pair.execute(TABLES)
+    pair.replicate(f"TABLE {OURS}.marker")
+    other, role = f"{pair.name}_other", unique_name("blind")
+    pair.replicate("TABLE t", publication=other, subscription=other)
+    pair.source.execute(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'blind'; GRANT USAGE ON SCHEMA {OURS} TO {role};"
+        f"GRANT SELECT, INSERT, DELETE ON {OURS}.marker TO {role}"
+    )
+    blind = f"{pair.source.dsn} user={role} password=blind"
+    drain = Drain(blind, pair.target.dsn, schema=OURS, subscriptions=[pair.subscription, other])
+    assert ["progress-unseen"] == [blocker.name for blocker in drain.check()]
+    pair.source.execute(f"GRANT pg_monitor TO {role}")
+    assert [] == drain.check()
+    drain.close()
+    pair.source.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_a_table_that_is_copied_anew_makes_the_marker_prove_nothing(replicated: Pair, drain: Drain) -> None:
