@@ -1,6 +1,7 @@
 """A conductor takes a cutover through, or puts everything back; whatever fails, and wherever it is killed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -371,7 +372,7 @@ def test_approvals_count_once_for_one_attempt_and_by_different_persons():
     world.journal.approve("sha256:other", "ben", 60)
     world.journal.approve(PLAN, "ben", 60)
     world.journal.approve(PLAN, "ben", 60)
-    ending = world.conductor(rules=type(RULES)(approvals_needed=2, renew_seconds=3600)).start()
+    ending = world.conductor(rules=replace(RULES, approvals_needed=2, renew_seconds=3600)).start()
     assert "1 of 2" in ending.reason
 
 
@@ -400,7 +401,7 @@ def test_a_verdict_that_is_no_longer_a_pass_after_the_fence_aborts(verdict: str 
 def test_a_verdict_over_a_sample_begins_nothing(rate: object):
     world = World()
     world.rate = rate
-    ending = world.run(rules=type(RULES)(steps={"check-gate": 0.05}, poll_seconds=0.01))
+    ending = world.run(rules=replace(RULES, steps={"check-gate": 0.05}, poll_seconds=0.01))
     assert (Event.REFUSED, Phase.HELD) == (ending.ended, ending.phase)
     assert [] == world.settled()
 
@@ -520,7 +521,9 @@ def test_a_hook_that_says_no_after_the_commit_is_told_and_stops_nothing(phase: s
 def test_worse_reads_lead_back_once():
     world = World()
     world.reads = {"reads": 100, "errors": 50, "p99_ms": 5}
-    ending = world.run(rules=type(RULES)(guard_seconds=0, watch_seconds=0.01, max_error_share=0.1, renew_seconds=3600))
+    ending = world.run(
+        rules=replace(RULES, guard_seconds=0, watch_seconds=0.01, max_error_share=0.1, renew_seconds=3600)
+    )
     assert Event.RETURNED is ending.ended
     assert "50 of 100" in ending.reason
     assert [] == world.settled()
@@ -545,7 +548,7 @@ def test_a_rollback_waits_for_the_reverse_audit_and_is_refused_without_it(verdic
         asks(Wish.FINALIZE)(world, moment)
 
     world.moments["watch", Moment.INTENT] = then_finalize
-    ending = world.run(rules=type(RULES)(guard_seconds=0, watch_seconds=0.01, renew_seconds=3600, poll_seconds=20))
+    ending = world.run(rules=replace(RULES, steps={"check-way-back": 2.0}, poll_seconds=1))
     assert Phase.FINALIZED is ending.phase, ending
     assert Side.TARGET is world.owner()
     assert [] == world.settled()
