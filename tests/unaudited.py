@@ -1,13 +1,20 @@
 """`auditor` with a gate that always passes, and no audits: for tests of what a cutover does to servers and clients.
 
-Run as `python -m tests.unaudited`; everything else is the program itself.
+Each command is a process of its own, forked from one that has loaded the program already; everything else is the
+program itself, the dead man's process too.
 """
 
+import multiprocessing
+import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import auditor.cutover.running
+import auditor.cutover.wiring
 from auditor.cli import main
 from auditor.settings import Settings
 from orchestrator.deadlines import Deadline
@@ -65,8 +72,12 @@ def not_drawn(settings: Settings) -> Callable[[int, int], None]:
     return lambda fence, line: None
 
 
-def run() -> int:
-    """Run one command."""
+def perform(words: Sequence[str], log: Path) -> None:
+    """Run one command in this process, which ends with its exit code."""
+    os.setsid()
+    with log.open("ab") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+        os.dup2(output.fileno(), sys.stderr.fileno())
     where = "auditor.cutover.wiring"
     with (
         patch(f"{where}.HttpGate", PassingGate),
@@ -74,8 +85,45 @@ def run() -> int:
         patch(f"{where}.draw_forward", not_drawn),
         patch(f"{where}.draw_back", not_drawn),
     ):
-        return main()
+        code = main(words)
+    sys.stdout.flush()
+    os._exit(code)
 
 
-if __name__ == "__main__":
-    sys.exit(run())
+class Forked:
+    """A command under way."""
+
+    def __init__(self, words: Sequence[str], log: Path) -> None:
+        self._log = log
+        self._process = _FORKS.Process(target=perform, args=(list(words), log))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.exitcode
+
+    def log_tail(self) -> str:
+        return self._log.read_text(errors="replace")[-3000:] if self._log.exists() else ""
+
+    def kill(self) -> None:
+        if self.alive:
+            os.kill(self.pid, signal.SIGKILL)
+            self._process.join()
+
+    def stop(self, request: signal.Signals, seconds: float) -> bool:
+        if self.alive:
+            os.kill(self.pid, request)
+        self._process.join(seconds)
+        return not self.alive
+
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([__name__, auditor.cutover.running.__name__, auditor.cutover.wiring.__name__])

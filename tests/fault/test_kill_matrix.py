@@ -17,6 +17,7 @@ from auditor.servers import PostgresServer
 from auditor.servers.pgbouncer import PgBouncerServer
 from orchestrator.cutover import ALL_STEPS
 from tests.fault.kills import keep
+from tests.unaudited import Forked
 
 pytestmark = pytest.mark.timeout(600)
 STEPS = [name for name in ALL_STEPS if name != "finalize"]
@@ -35,7 +36,7 @@ class Shared:
         """Let a story happen in it."""
         self.said.clear()
         if not self.worlds:
-            self.worlds.append(World(Plan(), self.said.append).__enter__())
+            self.worlds.append(World(Plan(audited=False, launcher=Forked), self.said.append).__enter__())
         try:
             told = Story(self.worlds[0], order, self.said.append).tell()
         except BaseException:

@@ -8,12 +8,13 @@ from auditor.demo.cutover.faults import End
 from auditor.demo.cutover.story import Order, Story
 from auditor.demo.cutover.world import Plan, World
 from comparators.positions import Side
+from tests.unaudited import Forked
 
 pytestmark = pytest.mark.timeout(400)
 
 
 def test_a_cutover_through_envoy_costs_each_session_at_most_one_retryable_error():
-    with World(Plan(pools=0, envoys=2), print) as world:
+    with World(Plan(pools=0, envoys=2, audited=False, launcher=Forked), print) as world:
         told = Story(world, Order(), print).tell()
     assert (End.PROMOTED, []) == (told.end, told.dangers()), told.log_tail
     assert "complete" == told.proof

@@ -9,13 +9,14 @@ from auditor.demo.cutover.story import Order, Story
 from auditor.demo.cutover.told import Told, document
 from auditor.demo.cutover.world import Plan, World
 from comparators.positions import Side
+from tests.unaudited import Forked
 
 pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with World(Plan(pools=2), print) as world:
+    with World(Plan(pools=2, audited=False, launcher=Forked), print) as world:
         yield world
 
 

@@ -14,9 +14,8 @@ from auditor.demo.cutover.checker import Witness, check, writable
 from auditor.demo.cutover.clients import LiveClients
 from auditor.demo.cutover.faults import FAULTS, End, Fault, Heal
 from auditor.demo.cutover.told import Told, end_of
-from auditor.demo.cutover.world import OPERATOR, World
+from auditor.demo.cutover.world import OPERATOR, Running, World
 from auditor.demo.database import wait_until
-from auditor.servers.processes import ServerProcess
 from comparators.errors import AuditorError
 from comparators.positions import Side
 from orchestrator.cutover import ABORT_STEPS, ALL_STEPS, STEPS, Event
@@ -103,7 +102,7 @@ class Story:
         self._journal = world.open_journal()
         self._before = len(self._journal.entries())
         self._entries: list[Entry] = []
-        self._processes: list[ServerProcess] = []
+        self._processes: list[Running] = []
         self._guarded_at: float | None = None
         self._asked = False
         self._heals: list[Heal] = []

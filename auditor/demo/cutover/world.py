@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import yaml
 
@@ -83,8 +83,22 @@ class Plan:
     """The servers write to disk as in production: for measurements."""
     audited: bool = True
     """`auditor run` watches the pair, and its gate is asked."""
-    program: str = "auditor"
-    """The module that is run for the auditor's commands."""
+    launcher: Callable[[Sequence[str], Path], "Running"] | None = None
+    """Starts a command whose words are given and lets it write to a file; a process of its own by default."""
+
+
+class Running(Protocol):
+    """A command that was started."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def alive(self) -> bool: ...
+    @property
+    def exit_code(self) -> int | None: ...
+    def log_tail(self) -> str: ...
+    def kill(self) -> None: ...
+    def stop(self, request: signal.Signals, seconds: float) -> bool: ...
 
 
 class World:
@@ -95,7 +109,7 @@ class World:
         self._closing = ExitStack()
         self.password = secrets.token_hex(16)
         """Of every role that the show makes."""
-        self._auditor: ServerProcess | None = None
+        self._auditor: Running | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -129,10 +143,17 @@ class World:
 
     def command(self, *words: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
         """Run one of the auditor's commands to its end, whatever its exit code."""
+        if self._plan.launcher:
+            return self._launched_to_its_end(self._plan.launcher, *words)
         return subprocess.run(
-            self._words(*words), env=environment(), capture_output=True, text=True, timeout=seconds, check=False,
+            [sys.executable, "-m", "auditor", *self._words(*words)],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
             start_new_session=True,
-        )  # fmt: skip
+        )
 
     def answer(self, *words: str) -> Any:
         """Run a command that prints JSON and ends well.
@@ -145,13 +166,27 @@ class World:
             raise ServerFailed(f"auditor {' '.join(words)} ended with exit code {done.returncode}\n{tail(done.stderr)}")
         return json.loads(done.stdout.splitlines()[-1])
 
-    def launch(self, *words: str) -> ServerProcess:
+    def launch(self, *words: str) -> Running:
         """Start a command that goes on for long; it is killed with the world."""
-        self._launched += 1
-        log = self.folder / f"{'-'.join(words[:2])}-{self._launched}.log"
-        process = ServerProcess(self._words(*words), log, environment(), Account(None, None))
+        log, program = self._log_of(words), [sys.executable, "-m", "auditor"]
+        if self._plan.launcher:
+            process = self._plan.launcher(self._words(*words), log)
+        else:
+            process = ServerProcess([*program, *self._words(*words)], log, environment(), Account(None, None))
         self._closing.callback(process.kill)
         return process
+
+    def _launched_to_its_end(
+        self, launcher: Callable[[Sequence[str], Path], Running], *words: str
+    ) -> subprocess.CompletedProcess[str]:
+        log = self._log_of(words)
+        process = launcher(self._words(*words), log)
+        wait_until(lambda: not process.alive, f"auditor {' '.join(words)}", COMMAND_SECONDS)
+        return subprocess.CompletedProcess(words, process.exit_code or 0, log.read_text(), "")
+
+    def _log_of(self, words: Sequence[str]) -> Path:
+        self._launched += 1
+        return self.folder / f"{'-'.join(words[:2])}-{self._launched}.log"
 
     def await_pass(self) -> None:
         """Wait until the gate opens, where there is one.
@@ -329,7 +364,7 @@ class World:
             raise ServerFailed(f"auditor prepare ended with exit code {done.returncode}\n{tail(done.stderr)}")
 
     def _words(self, *words: str) -> Sequence[str]:
-        return [sys.executable, "-m", self._plan.program, *words, "--config", str(self.file)]
+        return [*words, "--config", str(self.file)]
 
 
 def place(server: PostgresServer) -> str:
