@@ -101,7 +101,7 @@ STEPS: tuple[Step, ...] = (
     Step("prepare-reverse", Phase.ARMED, 60, False, "makes the way back, disabled"),
     Step("start-reverse-audit", Phase.ARMED, 120, False, "makes the slots of the reverse audit and starts it"),
     Step("check-budget", Phase.ARMED, 10, False, "foretells how long writes will be held, refuses too long"),
-    Step("start-dead-man", Phase.FENCING, 5, False, "starts the process that opens the old side if this one dies"),
+    Step("start-dead-man", Phase.FENCING, 30, False, "starts the process that opens the old side if this one dies"),
     Step("warm-up", Phase.FENCING, 30, False, "opens what the held steps need, follows from now on what is written"),
     Step("consume-verdict", Phase.FENCING, 2, False, "takes the gate's PASS for this cutover alone"),
     Step("pause-consumers", Phase.FENCING, 10, False, "pauses the readers of change slots"),
