@@ -41,8 +41,9 @@ class Figures(Protocol):
 class MeasuredBudget:
     """Foretells the time from figures of the gate and entries of the journal."""
 
-    def __init__(self, gate: Figures, entries: Callable[[], Iterable[Entry]]) -> None:
-        self._gate, self._entries = gate, entries
+    def __init__(self, gate: Figures, entries: Callable[[], Sequence[Entry]], *, assume: bool = False) -> None:
+        """Args: assume: as `predict` has it."""
+        self._gate, self._entries, self._assume = gate, entries, assume
 
     def foretell(self, rehearsed: Facts, deadline: Deadline) -> Facts:
         """Give `predicted_ms` and its parts.
@@ -50,7 +51,7 @@ class MeasuredBudget:
         Raises:
             NotReady: a part is not known.
         """
-        return predict(self._gate.figures(deadline), rehearsed, list(self._entries()))
+        return predict(self._gate.figures(deadline), rehearsed, self._entries(), assume=self._assume)
 
 
 def predict(

@@ -10,8 +10,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 
+from auditor.cutover.budget import MeasuredBudget
 from auditor.cutover.documents import status_document
 from auditor.cutover.planning import digest_now
 from auditor.cutover.reading import look, screen
@@ -49,7 +51,9 @@ def dry_run_command(settings: Settings, *, as_json: bool) -> int:
     """Go through the whole table without doing anything: 0 it would come to its end, 1 it would not."""
     with installed_journal(settings) as journal, assembled(settings, journal) as assembly:
         plan = plan_to_conduct(settings, assembly)
-        rehearsal = rehearse(settings.migration, assembly.ports[Direction.FORWARD], plan, rules_of(settings))
+        budget = MeasuredBudget(assembly.gate, journal.entries, assume=True)
+        ports = replace(assembly.ports[Direction.FORWARD], budget=budget)
+        rehearsal = rehearse(settings.migration, ports, plan, rules_of(settings))
     ending = rehearsal.ending
     actions = [{"step": one.step, "part": one.part, "does": one.does} for one in rehearsal.actions]
     ends = {"phase": str(ending.phase) if ending else None, "reason": ending.reason if ending else None}
