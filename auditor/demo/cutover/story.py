@@ -139,14 +139,14 @@ class Story:
             stops.install()
         strike = closing.enter_context(stops.at(fault.step, Moment.BEFORE)) if fault else None
         hit = closing.enter_context(stops.at(kill.step, kill.moment, kill.direction)) if kill else None
-        self._start(*self._acknowledged())
+        waiting: dict[Breakpoint, Callable[[], None]] = {}
         if fault and strike:
-            self._follow(strike)
-            self._strike(fault, strike)
+            waiting[strike] = lambda: self._strike(fault, strike)
         if kill and hit:
-            self._follow(hit)
-            self._disturb(kill, hit)
-        self._follow(None)
+            waiting[hit] = lambda: self._disturb(kill, hit)
+        self._start(*self._acknowledged())
+        while (reached := self._follow(list(waiting))) is not None:
+            waiting.pop(reached)()
 
     def _strike(self, fault: Fault, strike: Breakpoint) -> None:
         self._say(f"now: {fault.what}")
@@ -169,7 +169,7 @@ class Story:
             hit.go_on()
         if kill.how is How.STOP:
             self._start()
-            self._follow(None)
+            self._follow([])
             os.kill(pid, signal.SIGCONT)
 
     def _start(self, *options: str) -> None:
@@ -181,16 +181,17 @@ class Story:
         failed = last is not None and last.run.ended in (Event.ABORTED, Event.RETURNED)
         return ["--acknowledge", str(last.run.attempt)] if failed and last else []
 
-    def _follow(self, until: Breakpoint | None) -> None:
-        """Read along until an orchestrator stands at a breakpoint, or all have ended and so has what was begun."""
+    def _follow(self, until: Sequence[Breakpoint]) -> Breakpoint | None:
+        """Read along until an orchestrator stands at a breakpoint, and give that; `None`: what was begun has ended."""
         deadline = time.monotonic() + END_SECONDS
-        while not (until.reached is not None if until else self._ended()):
+        while (reached := next((one for one in until if one.reached is not None), None)) is None and not self._ended():
             self._read()
             self._keep_door()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the cutover did not get on within {END_SECONDS:g} s\n{self._log()}")
             time.sleep(LOOK_SECONDS)
         self._read()
+        return reached
 
     def _ended(self) -> bool:
         """Say whether it is over; where its orchestrator was killed before, or lost its way, another one is started."""
