@@ -1,9 +1,11 @@
 """The control plane before nodes that pretend: who has not acknowledged, refuses, or goes by another's name."""
 
+import contextlib
 import http.client
+import socket
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import pytest
@@ -49,6 +51,30 @@ def asked(connection: Any) -> int:
     response = connection.getresponse()
     response.read()
     return int(response.status)
+
+
+class Checking:
+    """Asks again and again, as a node's health check does."""
+
+    def __init__(self, connection: Any, most: int = 1000) -> None:
+        self._connection, self._most = connection, most
+        self.answers: list[int] = []
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._connection.close()
+
+    def _ask(self) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            while len(self.answers) < self._most:
+                self.answers.append(asked(self._connection))
 
 
 def briefly() -> Deadline:
@@ -175,21 +201,36 @@ def test_nobody_is_held_where_a_health_check_does_not_come(one: Led):
 
 def test_a_waiting_health_check_hears_of_the_hold_at_once(one: Led):
     """And the hold is over only when each node's has."""
-    with one.node("edge-1"):
-        check, answers = one.check("edge-1"), []
-        assert 200 == asked(check)
-        waiting = threading.Thread(target=lambda: answers.append(asked(check)))
-        waiting.start()
-
+    with one.node("edge-1"), Checking(one.check("edge-1")) as check:
         assert ["edge-1"] == one.proxy.hold(soon())["sessions_ended_by"]
-
-        waiting.join()
-        assert [503] == answers
+        assert [200, 503] == check.answers
         assert 503 == asked(one.check("edge-1", Side.TARGET))
         one.proxy.route(Side.TARGET, soon())
         one.proxy.release(soon())
         assert 503 == asked(one.check("edge-1"))
         assert 200 == asked(one.check("edge-1", Side.TARGET))
+
+
+def test_an_answer_that_may_not_have_been_taken_ends_nothing(one: Led):
+    """A node that leaves its health check without asking again may have sessions open."""
+    with one.node("edge-1"):
+        left = Checking(one.check("edge-1"), most=2)
+        with left, pytest.raises(DeadlinePassed, match="edge-1 has not ended its sessions"):
+            one.proxy.hold(briefly())
+        with Checking(one.check("edge-1")):
+            one.proxy.hold(soon())
+
+
+def test_what_was_well_before_the_last_change_arms_nothing(one: Led):
+    """An Envoy acts on the change alone: held again before it heard that all was well, it would end nothing."""
+    with one.node("edge-1"):
+        with Checking(one.check("edge-1")):
+            one.proxy.hold(soon())
+        one.proxy.release(soon())
+        with pytest.raises(DeadlinePassed, match="edge-1 sends no health check"):
+            one.proxy.hold(briefly())
+        with Checking(one.check("edge-1")):
+            one.proxy.hold(soon())
 
 
 def test_what_is_no_health_check_is_hung_up_on(one: Led):

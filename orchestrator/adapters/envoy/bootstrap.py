@@ -26,6 +26,10 @@ READY = "auditor-ready"
 BACKOFF_SECONDS = (0.01, 0.05)
 """Between two attempts at the closed port: at first, and at most; a client goes on this long after its release."""
 
+MOST = 2**32 - 1
+NO_LIMIT = {"thresholds": [{"max_connections": MOST, "max_pending_requests": MOST}]}
+"""Envoy's own limit of 1024 sessions would refuse clients; the database has one."""
+
 
 def bootstrap(
     node: str, ask: Sequence[Address], listeners: Mapping[str, Address], before: Address, admin: Address
@@ -105,6 +109,7 @@ def _entry(node: str, name: str, before: Address) -> dict[str, Any]:
         "name": f"{name}-entry",
         "type": "STATIC",
         "connect_timeout": "1s",
+        "circuit_breakers": NO_LIMIT,
         "common_lb_config": {"update_merge_window": "0s"},
         "health_checks": [check],
         "load_assignment": {"cluster_name": f"{name}-entry", "endpoints": places},

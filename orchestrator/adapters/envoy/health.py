@@ -1,7 +1,8 @@
 """The answers to Envoys' health checks: the switch that ends sessions.
 
 A check is answered when there is something new to say, or after a while: so a node hears within a millisecond that it
-is to end its sessions, and asks only now and then. A node's first check on a connection is answered at once.
+is to end its sessions, and asks only now and then. A node's first check on a connection is answered at once. An answer
+is known to have been taken when the next check comes on the same connection, not before: the node may have left it.
 """
 
 import contextlib
@@ -96,15 +97,18 @@ class _Checks(socketserver.BaseRequestHandler):
         self._server.forget(self.request)
 
     def handle(self) -> None:
-        nodes, told = self._server.nodes, 0
+        nodes, told, answered = self._server.nodes, 0, None
         while (asked := self._asked()) is not None:
+            if answered is not None:
+                nodes.checked(*answered)  # who asks again has taken the answer before
             node, cluster, side = asked
-            told, serving = nodes.news(told, WAIT_SECONDS)
-            if not nodes.may_act():
+            news = nodes.news(node, told, WAIT_SECONDS)
+            if news is None or not nodes.may_act():
                 return
+            told, serving = news
             well = _is_well(serving, side, cluster == self._server.fleet.reads_cluster)
             self.request.sendall(_ANSWERS[well])
-            nodes.checked(node, cluster, side, told, well)
+            answered = (node, cluster, side, told, well)
 
     def _asked(self) -> tuple[str, str, Side] | None:
         request = b""

@@ -3,7 +3,9 @@
 Rules of this file:
 1. An acknowledgement is a stream's, not a node id's: two Envoys that go by one id must both acknowledge.
 2. Who is not connected has not acknowledged.
-3. Nothing is told any more once the caller may not act: a process that was stopped and wakes says nothing.
+3. A health check is answered by what its node has acknowledged: a session that was ended must find its successor held,
+   and before a node has taken the closed port, its clients would be back at once.
+4. Nothing is told any more once the caller may not act: a process that was stopped and wakes says nothing.
 """
 
 import threading
@@ -87,6 +89,7 @@ class Nodes:
         self._streams: list[Stream] = []
         self._wanted: dict[str, dict[str, Resources]] = {}
         self._generation = 1
+        self._taken: dict[str, tuple[int, Serving]] = {}
         self._checks: dict[tuple[str, str, Side], tuple[int, bool]] = {}
         self._strangers: set[str] = set()
 
@@ -135,6 +138,8 @@ class Nodes:
                 stream.subscriptions[heard.type_url] = _Subscription(heard.names, heard.version)
             elif heard.nonce == known.nonce:
                 _answered(known, heard)
+            if self._has_taken(stream.node):
+                self._taken[stream.node] = self._generation, self._serving
             self.changed.notify_all()
 
     def next_answer(self, stream: Stream) -> Told | None:
@@ -160,20 +165,20 @@ class Nodes:
             self._wanted[node] = resources_for(node, self._fleet, self._serving, self._health)
         return self._wanted[node]
 
-    def news(self, told: int, seconds: float) -> tuple[int, Serving]:
-        """Wait until what is served has changed, or the time is over.
+    def news(self, node: str, told: int, seconds: float) -> tuple[int, Serving] | None:
+        """Wait until a node has acknowledged something new, or the time is over.
 
         Args:
             told: the generation that a health check's connection was told last; 0 where it has just come.
         Returns:
-            The generation, and what is served in it.
+            The generation that the node acknowledged last, and what is served in it; `None` where there is none.
         """
         with self.changed:
-            self.changed.wait_for(lambda: self._generation != told, seconds)
-            return self._generation, self._serving
+            self.changed.wait_for(lambda: node in self._taken and self._taken[node][0] != told, seconds)
+            return self._taken.get(node)
 
     def checked(self, node: str, cluster: str, side: Side, generation: int, well: bool) -> None:
-        """Note what a node's health check of a side was told; otherwise than well, its sessions there end."""
+        """Note what a node's health check of a side has taken; otherwise than well, its sessions there have ended."""
         with self.changed:
             self._checks[node, cluster, side] = generation, well
             self.changed.notify_all()
@@ -188,7 +193,7 @@ class Nodes:
         return self._await(self._not_acknowledged, deadline, self._versions)
 
     def await_ended(self, deadline: Deadline) -> list[str]:
-        """Wait until every node was told to end the sessions of those who are held, and name the nodes.
+        """Wait until every node has ended the sessions of those who are held, and name the nodes.
 
         Raises:
             DeadlinePassed: a node has not asked; it is named.
@@ -196,7 +201,7 @@ class Nodes:
         return self._await(self._not_ended, deadline, lambda: sorted(self._required()))
 
     def await_armed(self, deadline: Deadline) -> None:
-        """Wait until every node was told that all is well where it leads: only after that can it be told otherwise.
+        """Wait until every node has heard that all is well where it leads: it acts on the change alone.
 
         Raises:
             DeadlinePassed: a node has not asked; it is named.
@@ -267,6 +272,12 @@ class Nodes:
                 return f"has not acknowledged its {type_url.rpartition('.')[2]}"
         return None
 
+    def _has_taken(self, node: str) -> bool:
+        """Say whether a node leads as it is told; its other resources never change."""
+        version = self._resources(node)[ENDPOINTS].version
+        subscriptions = [one.subscriptions.get(ENDPOINTS) for one in self._streams if one.node == node]
+        return all(known is not None and known.accepted == version for known in subscriptions)
+
     def _not_ended(self) -> dict[str, str]:
         waiting = {
             node
@@ -274,14 +285,14 @@ class Nodes:
             for cluster, side, held in self._places()
             if held and self._checks.get((node, cluster, side)) != (self._generation, False)
         }
-        return dict.fromkeys(waiting, "was not told to end its sessions: its health check does not come")
+        return dict.fromkeys(waiting, "has not ended its sessions: its health check does not come")
 
     def _not_armed(self) -> dict[str, str]:
         waiting = {
             node
             for node in self._required()
             for cluster, side, held in self._places()
-            if not held and not self._checks.get((node, cluster, side), (0, False))[1]
+            if not held and self._checks.get((node, cluster, side)) != (self._generation, True)
         }
         return dict.fromkeys(waiting, "sends no health check")
 

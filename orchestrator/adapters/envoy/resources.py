@@ -23,7 +23,7 @@ from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.json_format import ParseDict
 
 from comparators.positions import Side
-from orchestrator.adapters.envoy.bootstrap import inner_listeners, socket
+from orchestrator.adapters.envoy.bootstrap import MOST, NO_LIMIT, inner_listeners, socket
 from orchestrator.adapters.envoy.fleet import Address, Fleet
 from orchestrator.adapters.envoy.serving import Serving
 
@@ -36,7 +36,8 @@ CLOSED_PORT = Address("127.0.0.1", 1)
 """On the Envoy's own machine; nothing serves tcpmux."""
 HEALTH_CHECK_SECONDS = 0.1
 """From one health check's answer to the next check."""
-NEVER = 2**32 - 1
+AGAIN_SECONDS = 0.005
+"""The same where the answer was news to it: the next check says that it was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,10 @@ def _cluster(name: str, node: str) -> dict[str, Any]:
         "timeout": "20s",  # the answer waits until there is something to say
         "interval": f"{HEALTH_CHECK_SECONDS}s",
         "no_traffic_interval": f"{HEALTH_CHECK_SECONDS}s",
-        "unhealthy_threshold": NEVER,
+        "healthy_edge_interval": f"{AGAIN_SECONDS}s",
+        "unhealthy_edge_interval": f"{AGAIN_SECONDS}s",
+        "unhealthy_interval": f"{AGAIN_SECONDS}s",
+        "unhealthy_threshold": MOST,
         "healthy_threshold": 1,
         "http_health_check": {"path": health_path(node, name)},
     }
@@ -94,6 +98,7 @@ def _cluster(name: str, node: str) -> dict[str, Any]:
         "type": "EDS",
         "connect_timeout": "1s",
         "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3"}},
+        "circuit_breakers": NO_LIMIT,
         "common_lb_config": {"update_merge_window": "0s"},  # else what a health check says waits for a second
         "health_checks": [check],
         "close_connections_on_host_health_failure": True,
