@@ -308,7 +308,7 @@ def test_a_dead_man_that_comes_after_the_commit_does_nothing():
 @pytest.mark.parametrize("step", [step.name for step in STEPS if step.phase in UNTOUCHED | UNDECIDED])
 @pytest.mark.parametrize("wish", [Wish.ABORT, Wish.PANIC])
 def test_an_operator_aborts_at_every_step_before_the_commit(step: str, wish: Wish):
-    world = World()
+    world = through(World())
     world.moments[step, Moment.INTENT] = asks(wish)
     ending = world.run()
     if step == "commit":
