@@ -5,16 +5,35 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psycopg
 
 from auditor.servers import PgBouncerServer
 from comparators.positions import Side
+from orchestrator.adapters.commands import CommandedProxy, exec_proxy
 from orchestrator.adapters.pgbouncer import PgBouncer
 from orchestrator.deadlines import Deadline
 from tests.helpers import Database, Pair, unique_name
 
 PASSWORD = "pooled"
+SCRIPT = """#!/bin/sh
+set -e
+ask() {{ "{psql}" -XAtq "{admin}" -c "$1"; }}
+shown() {{ ask "SHOW DATABASES" | grep '^app|'; }}
+case "$AUDITOR_ACTION" in
+  hold) ask "PAUSE app" ;;
+  release) ask "RESUME app" || true ;;
+  route)
+    if [ "$AUDITOR_TO" = target ]; then from={source}; to={target}; else from={target}; to={source}; fi
+    sed -i "s/port=$from /port=$to /" "{config}"
+    ask "RELOAD" ;;
+  observe)
+    case "$(shown | cut -d'|' -f3)" in {source}) route=source ;; {target}) route=target ;; esac
+    case "$(shown | cut -d'|' -f12)" in 1) held=true ;; *) held=false ;; esac
+    echo "{{\\"held\\": $held, \\"route\\": \\"$route\\", \\"nodes\\": {{\\"only\\": \\"$route\\"}}}}" ;;
+esac
+"""
 
 
 def soon(seconds: float = 60) -> Deadline:
@@ -96,6 +115,31 @@ def pool_for(
         finally:
             for driver in pool.drivers:
                 driver.close()
+
+
+@contextlib.contextmanager
+def one_pool(pair: Pair) -> Iterator[Pool]:
+    """Start a PgBouncer before a pair, with a role of its own and a table to write to."""
+    create_written(pair)
+    with role_on(pair) as role, pool_for(pair, role) as pool:
+        yield pool
+
+
+def commanded(pool: Pool, folder: Path) -> CommandedProxy:
+    """Lead a PgBouncer by a script, as a proxy of the user's own."""
+    script = folder / "lead"
+    script.write_text(
+        SCRIPT.format(
+            psql=pool.pair.source.server.installation.program("psql"),
+            admin=pool.server.admin_dsn,
+            config=pool.server.config,
+            source=pool.pair.source.server.port,
+            target=pool.pair.target.server.port,
+        )
+    )
+    script.chmod(0o700)
+    action = [str(script)]
+    return exec_proxy(pool.name, hold=action, release=action, route=action, observe=action, probe=pool.dsn)
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """A proxy of the user's own, led by programs: here a PgBouncer, by a script that an operator could have written."""
 
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,49 +11,18 @@ from orchestrator.adapters.commands import CommandedProxy, exec_proxy
 from orchestrator.ports import ProxySeen
 from orchestrator.proxies import ProxyGroup
 from tests.helpers import Pair, wait_for
-from tests.pools import Pool, Writers, create_written, pool_for, role_on, rows_written, soon
-
-SCRIPT = """#!/bin/sh
-set -e
-ask() {{ "{psql}" -XAtq "{admin}" -c "$1"; }}
-shown() {{ ask "SHOW DATABASES" | grep '^app|'; }}
-case "$AUDITOR_ACTION" in
-  hold) ask "PAUSE app" ;;
-  release) ask "RESUME app" || true ;;
-  route)
-    if [ "$AUDITOR_TO" = target ]; then from={source}; to={target}; else from={target}; to={source}; fi
-    sed -i "s/port=$from /port=$to /" "{config}"
-    ask "RELOAD" ;;
-  observe)
-    case "$(shown | cut -d'|' -f3)" in {source}) route=source ;; {target}) route=target ;; esac
-    case "$(shown | cut -d'|' -f12)" in 1) held=true ;; *) held=false ;; esac
-    echo "{{\\"held\\": $held, \\"route\\": \\"$route\\", \\"nodes\\": {{\\"only\\": \\"$route\\"}}}}" ;;
-esac
-"""
+from tests.pools import Pool, Writers, commanded, one_pool, rows_written, soon
 
 
 @pytest.fixture
 def pool(pair: Pair) -> Iterator[Pool]:
-    create_written(pair)
-    with role_on(pair) as role, pool_for(pair, role) as started:
+    with one_pool(pair) as started:
         yield started
 
 
 @pytest.fixture
-def proxy(pair: Pair, pool: Pool, tmp_path: Path) -> CommandedProxy:
-    script = tmp_path / "lead"
-    script.write_text(
-        SCRIPT.format(
-            psql=pair.source.server.installation.program("psql"),
-            admin=pool.server.admin_dsn,
-            config=pool.server.config,
-            source=pair.source.server.port,
-            target=pair.target.server.port,
-        )
-    )
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    action = [str(script)]
-    return exec_proxy("ours", hold=action, release=action, route=action, observe=action, probe=pool.dsn)
+def proxy(pool: Pool, tmp_path: Path) -> CommandedProxy:
+    return commanded(pool, tmp_path)
 
 
 def test_it_is_held_led_and_let_go_without_an_error(pair: Pair, pool: Pool, proxy: CommandedProxy) -> None:

@@ -8,13 +8,12 @@ from orchestrator.adapters.suite import ReadSuite, quantile
 from orchestrator.deadlines import Deadline
 from orchestrator.records import LeaseLost
 from tests.helpers import Pair
-from tests.pools import Pool, create_written, pool_for, role_on, soon
+from tests.pools import Pool, one_pool, soon
 
 
 @pytest.fixture
 def pool(pair: Pair) -> Iterator[Pool]:
-    create_written(pair)
-    with role_on(pair) as role, pool_for(pair, role) as started:
+    with one_pool(pair) as started:
         yield started
 
 
