@@ -335,7 +335,9 @@ def _moved(run: Run, event: Event, facts: Mapping[str, Any]) -> Run:
 def mermaid() -> str:
     """Draw the table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", "    [*] --> REGISTERED"]
-    lines += [f"    {here} --> {there}: {event}" for (here, event), there in TRANSITIONS.items()]
+    order = list(Phase)
+    moves = sorted(TRANSITIONS.items(), key=lambda move: (order.index(move[0][0]), move[0][1]))
+    lines += [f"    {here} --> {there}: {event}" for (here, event), there in moves]
     lines += [
         f"    STUCK --> {phase}: {Event.RESUMED}"
         for phase in _FORWARD_PHASES
