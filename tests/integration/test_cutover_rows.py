@@ -2,27 +2,16 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
 from comparators.errors import NotReady, Retryable
-from comparators.mapping import NO_MAPPING, ColumnRules, Mapping
-from comparators.positions import Side
-from comparators.tables import TablePair
-from orchestrator.adapters.last_rows import LastRows
-from orchestrator.adapters.markers import Drain
-from orchestrator.deadlines import Deadline
-from samplers.follower import LogFollower, followed_tables
-from samplers.pairing import Wanted
+from comparators.mapping import ColumnRules, Mapping
 from tests.helpers import Pair, wait_for
-from tests.pairings import paired
+from tests.last_looks import MARKER, OURS, Look, look_at, soon
 
-OURS = "auditor_test"
 SCHEMA = f"""
-    CREATE SCHEMA {OURS};
-    CREATE TABLE {OURS}.marker (id int PRIMARY KEY, nonce bigint, written_at timestamptz);
+    {MARKER}
     CREATE TABLE t (id int PRIMARY KEY, v text);
     CREATE TABLE u (a text, b uuid DEFAULT gen_random_uuid(), v int, PRIMARY KEY (b, a));
     CREATE TABLE bag (v text);
@@ -32,47 +21,6 @@ SCHEMA = f"""
 TABLES = ("public.t", "public.u", "public.bag", "public.nothing_in_it")
 
 
-def soon(seconds: float = 30) -> Deadline:
-    return Deadline.within(seconds, "the test")
-
-
-@dataclass
-class Look:
-    """What a cutover does from the fence to the last look."""
-
-    pair: Pair
-    rows: LastRows
-    drain: Drain
-    turn: int = 0
-
-    def fence(self) -> int:
-        self.turn += 1
-        fence_lsn = int(self.drain.position(soon())["fence_lsn"])
-        self.drain.write_marker(f"nonce-{self.turn}", soon())
-        self.drain.see_marker(f"nonce-{self.turn}", soon())
-        return fence_lsn
-
-    def compare(self) -> dict[str, Any]:
-        return dict(self.rows.compare_last(self.fence(), soon()))
-
-    def close(self) -> None:
-        self.rows.close()
-        self.drain.close()
-
-
-def look_at(pair: Pair, tables: tuple[str, ...] = TABLES, mapping: Mapping = NO_MAPPING, also: str = "") -> Look:
-    """Look from the source to the target."""
-    found = paired(pair, *(Wanted(name, name, mapping.target_of(name)) for name in tables), mapping=mapping)
-    pairs = [one for one in found.values() if isinstance(one, TablePair)]
-    assert len(tables) == len(pairs), found
-    tables_followed = followed_tables(pairs, Side.SOURCE, mapping)
-    publications = [pair.publication, *([also] if also else [])]
-    follower = LogFollower(pair.source.dsn, publications, tables_followed, ours=[OURS], side="source")
-    rows = LastRows(pair.source.dsn, pair.target.dsn, pairs, old_side=Side.SOURCE, follower=follower)
-    drain = Drain(pair.source.dsn, pair.target.dsn, schema=OURS, subscriptions=[pair.subscription])
-    return Look(pair, rows, drain)
-
-
 @pytest.fixture
 def look(pair: Pair) -> Iterator[Look]:
     pair.execute(SCHEMA)
@@ -80,7 +28,7 @@ def look(pair: Pair) -> Iterator[Look]:
     pair.source.execute("INSERT INTO u SELECT 'a' || i, gen_random_uuid(), i FROM generate_series(1, 500) i")
     pair.source.execute("INSERT INTO bag SELECT 'v' || i FROM generate_series(1, 50) i")
     pair.replicate()
-    made = look_at(pair)
+    made = look_at(pair, TABLES)
     assert [] == made.rows.check()
     made.rows.warm(soon())
     yield made
@@ -158,7 +106,7 @@ def test_a_log_that_cannot_be_read_to_the_fence_is_no_proof(look: Look) -> None:
 
 def test_a_transaction_that_stays_open_is_told_before_anything_is_held_and_leaves_no_slot(look: Look) -> None:
     look.close()
-    again = look_at(look.pair)
+    again = look_at(look.pair, TABLES)
     with look.pair.source.connect(autocommit=False) as writer:
         writer.execute("UPDATE t SET v = v WHERE id = 1")
         with pytest.raises(NotReady, match="open for too long"):
@@ -182,14 +130,14 @@ def test_what_is_warm_already_stays_as_it_is(look: Look) -> None:
 def test_tables_that_are_all_empty_are_told_as_such(pair: Pair) -> None:
     pair.execute(SCHEMA)
     pair.replicate()
-    empty = look_at(pair)
+    empty = look_at(pair, TABLES)
     empty.rows.warm(soon())
     assert (0, True) == ((facts := empty.compare())["compared"], facts["empty"])
     empty.close()
 
 
 def test_names_and_columns_may_differ(pair: Pair) -> None:
-    pair.execute(f"CREATE SCHEMA {OURS}; CREATE TABLE {OURS}.marker (id int PRIMARY KEY, nonce bigint, at timestamptz)")
+    pair.execute(MARKER)
     pair.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
     pair.replicate(f"TABLE t, {OURS}.marker")
     pair.execute('CREATE TABLE "Odd %s" (id int PRIMARY KEY, "v %s" text, w text)')
@@ -231,7 +179,7 @@ def test_writers_that_stop_at_the_fence_leave_no_difference(look: Look) -> None:
 
 
 def test_hundreds_of_tables_are_compared(pair: Pair) -> None:
-    pair.execute(f"CREATE SCHEMA {OURS}; CREATE TABLE {OURS}.marker (id int PRIMARY KEY, nonce bigint, at timestamptz)")
+    pair.execute(MARKER)
     pair.execute(
         "DO $$BEGIN FOR i IN 1..300 LOOP EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, a text, b int, "
         "c timestamptz DEFAULT now())', i); END LOOP; END$$"
