@@ -18,7 +18,7 @@ LONGEST_WAIT_SECONDS = 60.0
 """Clients must outwait the slowest end that a cutover can take: its steps' deadlines, then a dead man's patience."""
 ROOM_SHARE = 0.9
 """Of `max_client_conn`; while transactions wait, clients open more connections than usual."""
-SILENT_SECONDS = 2.0
+SILENT_SECONDS = 3.0
 """A transaction that says nothing for so long is waited for by PAUSE; the console shows whole seconds."""
 LOOKS_SECONDS = 0.1
 LINKS_ASKED = 10

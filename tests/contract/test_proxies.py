@@ -1,4 +1,4 @@
-"""What every proxy promises, whoever leads it: the fake of the tests of the model, PgBouncer, and one led by programs."""
+"""What every proxy promises, whoever leads it: the fake of the model's tests, PgBouncer, and one led by programs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
