@@ -4,20 +4,19 @@ All cases share one world, which each leaves as it found it: the source serves.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from auditor.demo.cutover.breakpoints import Moment
 from auditor.demo.cutover.faults import Fault, Heal
-from auditor.demo.cutover.story import LATE_ABORT, How, Kill, Order, Story
+from auditor.demo.cutover.story import LATE_ABORT, How, Kill, Order
 from auditor.demo.cutover.told import Told
-from auditor.demo.cutover.world import Plan, World
+from auditor.demo.cutover.world import World
 from auditor.servers import PostgresServer
 from auditor.servers.pgbouncer import PgBouncerServer
 from orchestrator.cutover import ALL_STEPS
+from tests.fault.cutover_worlds import Shared, shared_world
 from tests.fault.kills import keep
-from tests.unaudited import Forked
 
 pytestmark = pytest.mark.timeout(600)
 NAMES = list(ALL_STEPS)
@@ -28,37 +27,10 @@ STRUCK = ["prepare-reverse", "hold-proxies", "see-marker", "stop-forward", "comm
 """Steps at which servers are killed: before writes are held, while they are, around the commit, and after it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """One world for all cases, made anew after a case that went wrong."""
-
-    said: list[str]
-    worlds: list[World]
-
-    def tell(self, order: Order) -> Told:
-        """Let a story happen in it."""
-        self.said.clear()
-        if not self.worlds:
-            self.worlds.append(World(Plan(audited=False, launcher=Forked), self.said.append).__enter__())
-        try:
-            told = Story(self.worlds[0], order, self.said.append).tell()
-        except BaseException:
-            self.close()
-            raise
-        if told.dangers():
-            self.close()
-        return told
-
-    def close(self) -> None:
-        while self.worlds:
-            self.worlds.pop().__exit__(None, None, None)
-
-
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Shared]:
-    shared = Shared([], [])
-    yield shared
-    shared.close()
+    with shared_world() as world:
+        yield world
 
 
 def safe(shared: Shared, order: Order, step: str, victim: str) -> Told:

@@ -48,20 +48,23 @@ class Took:
 class LiveClients:
     """Sessions that write as fast as they may until they are told to stop."""
 
-    def __init__(self, dsns: Sequence[str], folder: Path, *, clients: int = 8, pause: float = 0.02) -> None:
+    def __init__(
+        self, dsns: Sequence[str], folder: Path, *, clients: int = 8, pause: float = 0.05, first: int = 0
+    ) -> None:
         """Prepare the clients; nothing runs yet.
 
         Args:
             dsns: where to write to; the clients share them in turn.
             folder: for one file a client, with a line for each acknowledged write.
             pause: seconds that each thinks between two transactions.
+            first: number of the first client; no two that ever write to one ledger may have the same.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._stop = threading.Event()
         self._clients = [
             _Client(number, dsns[number % len(dsns)], folder / f"client-{number}.txt", pause, self._stop)
-            for number in range(clients)
+            for number in range(first, first + clients)
         ]
 
     def start(self) -> None:

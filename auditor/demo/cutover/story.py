@@ -80,6 +80,8 @@ class Order:
     kill: Kill | None = None
     returns: bool = False
     """The operator leads everything back at the end, so that the next story can begin where this one did."""
+    meanwhile: Callable[[World], None] | None = None
+    """Is done while the promoted side is watched, before the operator asks for anything."""
 
     @property
     def strikes(self) -> Fault | None:
@@ -115,7 +117,7 @@ class Story:
             TimeoutError: it did not come to an end.
         """
         world, began = self._world, time.monotonic()
-        live = LiveClients(world.through, world.folder / f"writes-{self._before}")
+        live = LiveClients(world.through, world.folder / f"writes-{self._before}", first=10 * self._before)
         witness = Witness({side: stage.app for side, stage in world.sides.items()})
         with ExitStack() as closing:
             closing.callback(self._heal)
@@ -222,6 +224,8 @@ class Story:
         due = self._guarded_at is not None and time.monotonic() > self._guarded_at + GUARD_SECONDS
         if due and self._order.wish and not self._asked:
             self._asked = True
+            if self._order.meanwhile:
+                self._order.meanwhile(self._world)
             reason = ["--reason", "the show asks for it"] if self._order.wish == "rollback" else []
             self._world.launch("cutover", self._order.wish, "--by", OPERATOR, *reason)
 
