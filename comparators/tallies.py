@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from comparators.segments import Key
 
+FOLLOWERS = "auditor_follow_"
+"""How the names of the temporary slots begin by which the log is read for this."""
 KEPT = 20_000
 """Rows that are remembered; those that were written longest ago are forgotten first."""
 

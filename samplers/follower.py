@@ -22,7 +22,7 @@ from comparators.positions import Side, format_lsn
 from comparators.segments import Key
 from comparators.server_errors import wrapped
 from comparators.tables import TablePair
-from comparators.tallies import Tally, Written
+from comparators.tallies import FOLLOWERS, Tally, Written
 from samplers import pgoutput
 from samplers.connections import connect_replication
 from samplers.replication import ReplicationStream
@@ -155,7 +155,7 @@ class LogFollower:
             self._connection = None
 
     def _stream(self, connection: PGconn) -> ReplicationStream:
-        slot = f"auditor_follow_{secrets.token_hex(4)}"
+        slot = f"{FOLLOWERS}{secrets.token_hex(4)}"
         command = f"CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT"
         result = connection.exec_(command.encode())
         if result.status != ExecStatus.TUPLES_OK:

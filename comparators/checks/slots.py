@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from comparators.checks.sessions import shortened
 from comparators.preflight import NAMED, Check, Item, ItemStatus, found
+from comparators.tallies import FOLLOWERS
 
 CHECKS = (
     Check("slots-known", "slots", "every slot of the databases and every physical slot has an owner"),
@@ -80,6 +81,8 @@ class SideSlots:
     """`max_replication_slots`"""
     own: str | None = None
     """Our slot there."""
+    idle: frozenset[str] = frozenset()
+    """Slots of a cutover there, which nobody has to read."""
     subscriptions: Mapping[str, str] = field(default_factory=dict)
     """Slot name -> the subscription of the migration that reads it here."""
     copies: tuple[tuple[str, str], ...] = ()
@@ -91,12 +94,14 @@ class SideSlots:
     def belongs(self, slot: Slot) -> Belongs:
         """Say whose a slot is; what is ours or a subscription's decodes the audited database with pgoutput."""
         if slot.here and slot.plugin == "pgoutput":
-            if slot.name == self.own:
+            if slot.name == self.own or _follows(slot):
                 return Belongs.AUDITOR
             if slot.name in self.subscriptions:
                 return Belongs.SUBSCRIPTION
             if any(slot.name.startswith(start) and slot.name.endswith(end) for start, end in self.copies):
                 return Belongs.TABLE_COPY
+        if slot.name in self.idle:
+            return Belongs.AUDITOR
         if slot.name in self.declared:
             return Belongs.DECLARED
         return Belongs.ELSEWHERE if slot.here is False else Belongs.NOBODY
@@ -105,6 +110,11 @@ class SideSlots:
         """Give how much WAL a slot may hold back."""
         declared = self.belongs(slot) is Belongs.DECLARED
         return self.declared[slot.name].retained_bytes if declared else self.budget_bytes
+
+
+def _follows(slot: Slot) -> bool:
+    """Say whether a cutover's last look reads it; it ends with its session."""
+    return slot.temporary and slot.active and slot.name.startswith(FOLLOWERS)
 
 
 Sides = Mapping[str, SideSlots]

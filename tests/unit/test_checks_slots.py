@@ -42,10 +42,10 @@ def judged(seen: SideSlots, at: str = "source") -> Mapping[str, Item]:
 
 @pytest.mark.parametrize("at", SIDES)
 def test_slots_of_ours_of_subscriptions_and_of_other_databases_are_fine(at: str) -> None:
-    copying = Slot("pg_16400_sync_16500_777", active=False)
-    found = judged(side(OURS, ELSEWHERE, replace(ELSEWHERE, name="idle", active=False), copying), at)
+    copying, following = Slot("pg_16400_sync_16500_777", active=False), Slot("auditor_follow_1f", temporary=True)
+    found = judged(side(OURS, ELSEWHERE, replace(ELSEWHERE, name="idle", active=False), copying, following), at)
     assert {ItemStatus.OK} == {item.status for item in found.values()}
-    assert 5 == found["inventory"].count
+    assert 6 == found["inventory"].count
 
 
 @pytest.mark.parametrize("at", SIDES)
@@ -60,6 +60,7 @@ def test_slots_of_ours_of_subscriptions_and_of_other_databases_are_fine(at: str)
         Slot("pg_1640_sync_16500_777"),
         Slot("auditor_m_source", plugin="wal2json"),
         Slot("auditor_other_source"),
+        Slot("auditor_follow_1f"),
     ],
 )
 def test_a_slot_that_nobody_declared_blocks_by_name(at: str, slot: Slot) -> None:
