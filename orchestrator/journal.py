@@ -55,7 +55,7 @@ VALUES (%s, 1, %s, %s, clock_timestamp() + make_interval(secs => %s), %s)
 ON CONFLICT (migration) DO UPDATE
 SET epoch = held.epoch + 1, holder = excluded.holder, token = excluded.token,
     until = clock_timestamp() + make_interval(secs => %s)
-WHERE held.until <= clock_timestamp() OR held.token = excluded.token
+WHERE held.until <= clock_timestamp() OR (held.token = excluded.token AND held.holder = excluded.holder)
 RETURNING epoch, extract(epoch FROM until - clock_timestamp())::float8, clock_timestamp()"""
 _RENEW = """UPDATE auditor_cutover.lease SET until = clock_timestamp() + make_interval(secs => %s)
 WHERE migration = %s AND epoch = %s AND until > clock_timestamp()
