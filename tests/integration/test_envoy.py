@@ -114,6 +114,22 @@ def test_a_second_hold_ends_the_sessions_of_the_time_between(world: EnvoyWorld):
     wait_for(lambda: world.sessions(Side.SOURCE) == 0, SECONDS, "no session on the source")
 
 
+def test_one_switch_after_the_other_leaves_nobody_behind(world: EnvoyWorld):
+    """There and back at once: whoever was ended came back held, and was ended again by the next hold."""
+    proxy = world.taken_over(world.proxy())
+    with world.clients(each=2) as clients:
+        for number in range(1, 13):
+            side = Side.TARGET if number % 2 else Side.SOURCE
+            proxy.hold(soon())
+            moment = time.monotonic()
+            proxy.route(side, soon())
+            proxy.release(soon())
+            settled(clients, side)
+
+            assert {side} == {answer for client in clients for answer in client.answers_since(moment)}
+            assert {number} == {len(client.errors) for client in clients}
+
+
 def test_a_hold_that_nobody_ends_is_over_by_itself_for_its_clients(pair: Pair):
     """A client is refused after its time; it is not let through."""
     with EnvoyWorld(pair, nodes=1, hold_seconds=0.5) as world:

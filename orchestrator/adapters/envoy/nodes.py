@@ -193,7 +193,7 @@ class Nodes:
         return self._await(self._not_acknowledged, deadline, self._versions)
 
     def await_ended(self, deadline: Deadline) -> list[str]:
-        """Wait until every node has ended the sessions of those who are held, and name the nodes.
+        """Wait until every node has ended the sessions of those who write, and name the nodes.
 
         Raises:
             DeadlinePassed: a node has not asked; it is named.
@@ -279,29 +279,18 @@ class Nodes:
         return all(known is not None and known.accepted == version for known in subscriptions)
 
     def _not_ended(self) -> dict[str, str]:
-        waiting = {
-            node
-            for node in self._required()
-            for cluster, side, held in self._places()
-            if held and self._checks.get((node, cluster, side)) != (self._generation, False)
-        }
-        return dict.fromkeys(waiting, "has not ended its sessions: its health check does not come")
+        return self._have_not_taken(False, "has not ended its sessions: its health check does not come")
 
     def _not_armed(self) -> dict[str, str]:
-        waiting = {
-            node
-            for node in self._required()
-            for cluster, side, held in self._places()
-            if not held and self._checks.get((node, cluster, side)) != (self._generation, True)
-        }
-        return dict.fromkeys(waiting, "sends no health check")
+        return {} if self._serving.held else self._have_not_taken(True, "sends no health check")
 
-    def _places(self) -> list[tuple[str, Side, bool]]:
-        """Give each cluster's side, and whether it is held."""
-        places = [(self._fleet.cluster, self._serving.writes, self._serving.held)]
-        if self._fleet.reads_cluster:
-            places.append((self._fleet.reads_cluster, self._serving.reads, self._serving.reads_held))
-        return places
+    def _have_not_taken(self, well: bool, reason: str) -> dict[str, str]:
+        """Give the nodes whose health check of what writes has not taken an answer about what is served."""
+        cluster, side = self._fleet.cluster, self._serving.writes
+        waiting = (
+            one for one in self._required() if self._checks.get((one, cluster, side)) != (self._generation, well)
+        )
+        return dict.fromkeys(waiting, reason)
 
 
 def _answered(known: _Subscription, heard: Heard) -> None:
