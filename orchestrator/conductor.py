@@ -256,8 +256,8 @@ class Conductor:
             facts = dict(self._ports[run.direction].old.close(deadline))
         except LeaseLost:
             raise
-        except AuditorError as error:
-            facts = {"failed": str(error)}
+        except Exception as error:
+            facts = {"failed": _told(error)}
         self._write(Draft(run.attempt, run.direction, "secured", Kind.EVENT, facts))
         self._move(self._runs[run.attempt], Event.UNCLEAR, reason)
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from comparators.errors import AuditorError
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Facts, Ports
 from orchestrator.records import LeaseLost
@@ -51,8 +50,10 @@ class Guard:
     def _unclear(self) -> str | None:
         try:
             closed = self._ports.old.observe().closed
-        except AuditorError:
-            return None  # not known: looked at again
+        except LeaseLost:
+            raise
+        except Exception:  # not known: looked at again
+            return None
         return "the old side is open, though the commit was won" if closed is False else None
 
     def _bad_reads(self, facts: Facts) -> str | None:
@@ -75,5 +76,5 @@ def _asked(ask: Callable[[], Facts]) -> Facts:
         return ask()
     except LeaseLost:
         raise
-    except AuditorError as error:
+    except Exception as error:  # a look that failed is told, and stops nobody from watching
         return {"failed": type(error).__name__}

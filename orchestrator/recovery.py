@@ -10,11 +10,11 @@ Rules of this file:
 from dataclasses import dataclass
 from enum import StrEnum
 
-from comparators.errors import AuditorError
 from comparators.positions import Side
 from orchestrator.cutover import UNTOUCHED, Phase, Run
 from orchestrator.ports import FenceSeen, Ports
 from orchestrator.proxies import ProxyGroup
+from orchestrator.records import LeaseLost
 
 UNKNOWN = FenceSeen(closed=None)
 _QUIET = frozenset({*UNTOUCHED, Phase.SHADOWING, Phase.ARMED, Phase.HELD, Phase.ROLLING_BACK})
@@ -60,14 +60,18 @@ def look(ports: Ports) -> Seen:
 def _fence(ports: Ports, *, new: bool) -> FenceSeen:
     try:
         return (ports.new if new else ports.old).observe()
-    except AuditorError:
+    except LeaseLost:
+        raise
+    except Exception:  # whatever it is, the side was not seen
         return UNKNOWN
 
 
 def _proxies(ports: Ports) -> tuple[bool | None, Side | None]:
     try:
         seen = ProxyGroup(ports.proxies).observe().values()
-    except AuditorError:
+    except LeaseLost:
+        raise
+    except Exception:
         return None, None
     helds, routes = {one.held for one in seen}, {one.route for one in seen}
     return (helds.pop() if len(helds) == 1 else None), (routes.pop() if len(routes) == 1 else None)
