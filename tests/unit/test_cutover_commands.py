@@ -18,7 +18,7 @@ from auditor.cutover.steps import rules_of
 from auditor.cutover.wiring import Assembly, Permission
 from auditor.settings import Settings, load
 from comparators.errors import NotReady
-from orchestrator.conductor import Moment
+from orchestrator.conductor import Ending, Moment
 from orchestrator.cutover import ALL_STEPS, STEPS, Phase
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Blocker
@@ -281,10 +281,8 @@ def test_a_failed_attempt_needs_a_person(desk: Desk, capsys: Any) -> None:
 
 
 def test_a_journal_that_was_never_set_up_is_not_known(desk: Desk, monkeypatch: Any, capsys: Any) -> None:
-    @contextmanager
-    def empty(settings: Settings) -> Iterator[Journal]:
+    def empty(settings: Settings) -> Any:
         raise NotReady("the journal is empty")
-        yield
 
     monkeypatch.setattr(reading, "opened_journal", empty)
     assert desk.run("status") == 3
@@ -433,6 +431,6 @@ def test_the_rules_are_the_configurations(desk: Desk) -> None:
 
 
 def test_a_phase_is_told_to_scripts(desk: Desk) -> None:
-    assert running.exit_of(running.Ending(1, phase=Phase.FINALIZED)) == 0
-    assert running.exit_of(running.Ending(1, phase=Phase.STUCK)) == 4
-    assert running.exit_of(running.Ending(1, phase=Phase.REPLICATING)) == 1
+    assert running.exit_of(Ending(1, phase=Phase.FINALIZED)) == 0
+    assert running.exit_of(Ending(1, phase=Phase.STUCK)) == 4
+    assert running.exit_of(Ending(1, phase=Phase.REPLICATING)) == 1
