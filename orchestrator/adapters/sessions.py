@@ -112,7 +112,7 @@ class Session:
         Returns:
             The rows of each.
         Raises:
-            As `execute`; then none has taken effect.
+            As `execute`; what was sent before the one that failed may have taken effect.
         """
         connection = self._opened(deadline)
         with self._sorted(deadline):

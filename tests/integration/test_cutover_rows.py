@@ -7,8 +7,11 @@ import pytest
 
 from comparators.errors import NotReady, Retryable
 from comparators.mapping import ColumnRules, Mapping
+from samplers.probes.slots import Slots
 from tests.helpers import Pair, wait_for
 from tests.last_looks import MARKER, OURS, Look, look_at, soon
+from tests.server_probes import asked, blocking, items
+from tests.server_probes import look as probe
 
 SCHEMA = f"""
     {MARKER}
@@ -125,6 +128,12 @@ def test_what_is_warm_already_stays_as_it_is(look: Look) -> None:
     before = look.pair.source.value("SELECT count(*) FROM pg_replication_slots")
     look.rows.warm(soon())
     assert before == look.pair.source.value("SELECT count(*) FROM pg_replication_slots")
+
+
+def test_the_slot_that_is_followed_blocks_no_cutover(look: Look) -> None:
+    reading = probe(Slots(asked(look.pair, subscriptions=(look.pair.subscription,))), look.pair)
+    assert [] == blocking(reading)
+    assert any(one.startswith("source: auditor_follow_") for one in items(reading)["slots-inventory"].subjects)
 
 
 def test_tables_that_are_all_empty_are_told_as_such(pair: Pair) -> None:
