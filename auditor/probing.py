@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from auditor.peers import Peers
 from auditor.same_server import check_server
-from auditor.settings import Settings
+from auditor.settings import Names, Settings
 from comparators.checklist import GROUPS
 from comparators.errors import AuditorError, NeedsOperator, Retryable
 from comparators.positions import Side
@@ -45,6 +45,7 @@ class Desk(Protocol):
 
     def put(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
         """Record what was seen, at once."""
+
     def keep(self, key: str, value: Mapping[str, Any]) -> None:
         """Store a memory, unless it is stored already."""
 
@@ -55,6 +56,7 @@ class Remembers(Protocol):
 
     def take(self, record: Mapping[str, Any] | None, generation: int) -> None:
         """Go on from what was stored."""
+
     def record(self) -> dict[str, Any] | None:
         """Give what is to be stored after a look."""
 
@@ -78,11 +80,24 @@ def asked_of(settings: Settings) -> Asked:
         own_slots={"source": names.source_slot, "target": names.target_slot},
         own_publications=(names.publication, names.publication_inserts),
         selects=settings.tables.selects,
+        idle_slots=_idle_slots(settings),
         known_slots={name: KnownSlot(one.owner, one.retained_bytes) for name, one in probes.known_slots.items()},
         known_writers=probes.known_writers,
         wal_budget_bytes=settings.wal_budget_bytes,
         disk_bytes=probes.disk,
     )
+
+
+def _idle_slots(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Name the slots by side that belong to a cutover of the migration, whether anybody reads them now or not."""
+    names = settings.names
+    if settings.reverse_of is not None:
+        forward = Names.of(settings.reverse_of)
+        return {"source": (forward.target_slot,), "target": (forward.source_slot, *settings.parked_slots)}
+    if settings.cutover is None:
+        return {}
+    way_back = names.way_back
+    return {"source": (f"{way_back}_target",), "target": (way_back, f"{way_back}_source")}
 
 
 def new_probes(groups: Iterable[str], asked: Asked, stored: Mapping[str, Any] | None, generation: int) -> list[Probe]:

@@ -546,6 +546,11 @@ SCHEMA: Schema = {
         "sweep": _SWEEP,
         "probes": _PROBES,
         "cutover": CUTOVER,
+        "parked_slots": _names(
+            "the name of a slot, or a list of names",
+            "Slots that a cutover has left and nobody reads, in a file that a cutover writes.",
+            examples=["app_sub"],
+        ),
         "reverse_of": _text(
             "a name of 1 to 40 letters a-z, digits and hyphens",
             "Migration whose way back this audits, in a file that a cutover writes: it begins at the commit line.",

@@ -6,7 +6,7 @@ the reason.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
@@ -295,6 +295,11 @@ class Names:
     publication_inserts: str
     topics: TopicNames
 
+    @property
+    def way_back(self) -> str:
+        """What the way back of a cutover and the schema of its reverse audit are called."""
+        return f"{self.schema}_back"
+
     @classmethod
     def of(cls, migration: str) -> "Names":
         """Name the objects: `-` becomes `_`, which no migration's name may contain, so names stay distinct."""
@@ -342,6 +347,8 @@ class Settings:
     """Differences and skipped tables that somebody takes responsibility for. None: nobody does."""
     reverse_of: str | None = None
     """The migration whose way back this audits: it begins at that one's commit line. None: it begins when prepared."""
+    parked_slots: tuple[str, ...] = ()
+    """Slots that a cutover has left on the target of this reverse audit: nobody reads them."""
     cutover: CutoverSettings | None = None
     """What a cutover acts through. None: this migration is audited only."""
     wal_budget_bytes: int = 1 << 30
@@ -439,7 +446,7 @@ def _settings(document: Mapping[str, Any], file: Path) -> Settings:
     folder = file.absolute().parent
     migration = document["migration"]
     given = {
-        "tables": _given(document, "tables", _scope),
+        "tables": _tables(document),
         "sampling_rate": document.get("sampling", {}).get("rate"),
         "window_ms": document.get("window_ms"),
         "transport": _transport(document.get("transport", "memory"), file, folder),
@@ -451,6 +458,7 @@ def _settings(document: Mapping[str, Any], file: Path) -> Settings:
         "mapping": _given(document, "mapping", folder.joinpath),
         "accepted_differences": _given(document, "accepted_differences", folder.joinpath),
         "reverse_of": document.get("reverse_of"),
+        "parked_slots": _given(document, "parked_slots", several),
         "cutover": _given(document, "cutover", lambda value: read_cutover(value, file, folder)),
         "wal_budget_bytes": _given(document, "wal_budget_bytes", parse_size),
     }
@@ -473,6 +481,15 @@ def _replication(value: Mapping[str, Any]) -> ReplicationSettings:
     return ReplicationSettings(
         value.get("mode", "native"), several(value["publication"]), several(value["subscription"])
     )
+
+
+def _tables(document: Mapping[str, Any]) -> TableScope | None:
+    """Read the scope; the tables by which a cutover proves its way back are in nobody's."""
+    scope: TableScope | None = _given(document, "tables", _scope)
+    if "cutover" not in document:
+        return scope
+    scope = scope or TableScope()
+    return replace(scope, exclude=(*scope.exclude, f"{Names.of(document['migration']).way_back}.*"))
 
 
 def _scope(value: Mapping[str, Any]) -> TableScope:

@@ -21,7 +21,7 @@ def way_back_slot(settings: Settings, side: Side) -> str | None:
     """Name the slot of the way back where a side of an audit has it: the migration's target, which is its source."""
     if settings.reverse_of is not None:
         return settings.replication.subscriptions[0] if side is Side.SOURCE else None
-    return f"{settings.names.schema}_back" if side is Side.TARGET else None
+    return settings.names.way_back if side is Side.TARGET else None
 
 
 class WayBackSlot:

@@ -19,6 +19,8 @@ from orchestrator.adapters.reverse import Control, ReversePlan
 from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.ports import Facts
 from samplers import steps
+from samplers.catalog import subscriptions
+from samplers.connections import connect
 from samplers.survey import CONTROL_TABLES
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,8 @@ def reverse_plan(settings: Settings) -> ReversePlan:
     """
     if settings.cutover is None:
         raise NeedsOperator("no cutover is configured", hint="write the section cutover; see docs/configuration.md")
-    name = f"auditor_{back_of(settings.migration).replace('-', '_')}"
+    back_of(settings.migration)  # there must be room for its names
+    name = settings.names.way_back
     making = [
         steps.create_schema(Side.TARGET, name, None),
         *(steps.create_table(Side.TARGET, name, t, None) for t in CONTROL_TABLES),
@@ -86,7 +89,7 @@ class ReverseAudit:
             NeedsOperator: a person must change something first; the auditor's own words say what.
             NotReady: transactions or locks were in the way.
         """
-        write_config(self._settings)
+        write_config(self._settings, self._slots())
         code, said = self._command(["prepare"], deadline)
         if code == PERSON:
             raise NeedsOperator(
@@ -97,6 +100,13 @@ class ReverseAudit:
         self._run()
         self._hear(deadline)
         return {"ready": True, "migration": back_of(self._settings.migration), "process": self._own() or self._pid()}
+
+    def _slots(self) -> list[str]:
+        """List the slots that the migration's subscriptions read, which are parked once it is committed."""
+        with connect(self._settings.target.conninfo(), application_name="auditor reverse") as target:
+            known = subscriptions(target)
+        wanted = (known[name].slot_name for name in self._settings.replication.subscriptions if name in known)
+        return [name for name in wanted if name is not None]
 
     def verdict(self, deadline: Deadline) -> Facts:
         """Give its verdict as it is now; processes that are gone are started again.

@@ -1,7 +1,7 @@
 """The configuration of the reverse audit: the migration's own with its sides swapped, in a folder of its own."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -36,16 +36,18 @@ def back_of(migration: str) -> str:
     return f"{migration}-back"
 
 
-def write_config(settings: Settings) -> Settings:
+def write_config(settings: Settings, parked: Sequence[str] = ()) -> Settings:
     """Write the reverse audit's file unless it is there as it should be, and read it.
 
+    Args:
+        parked: slots of the migration's subscriptions, which nobody reads after the commit.
     Raises:
         SettingInvalid: it cannot be written, or the migration's name is too long.
     """
     folder = settings.open_state_dir() / FOLDER
     file = folder / "auditor.yaml"
     listen = _listening(file) or f"127.0.0.1:{free_port()}"
-    text = yaml.safe_dump(document_of(settings, folder, listen), sort_keys=False)
+    text = yaml.safe_dump(document_of(settings, folder, listen, parked), sort_keys=False)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         if not file.exists() or file.read_text(encoding="utf-8") != text:
@@ -76,17 +78,17 @@ def _write(file: Path, text: str) -> None:
     fresh.replace(file)
 
 
-def document_of(settings: Settings, state_dir: Path, listen: str) -> dict[str, Any]:
+def document_of(settings: Settings, state_dir: Path, listen: str, parked: Sequence[str] = ()) -> dict[str, Any]:
     """Write the configuration of a migration's reverse audit; every transaction is sampled."""
     name = back_of(settings.migration)
-    carrier = f"auditor_{name.replace('-', '_')}"
+    carrier = settings.names.way_back
     document: dict[str, Any] = {
         "migration": name,
         "reverse_of": settings.migration,
         "source": _side(settings.target),
         "target": _side(settings.source),
         "replication": {"mode": "native", "publication": carrier, "subscription": carrier},
-        "tables": {"include": list(settings.tables.include), "exclude": list(settings.tables.exclude)},
+        "tables": {"include": list(settings.tables.include), "exclude": _excluded(settings)},
         "sampling": {"rate": 1.0},
         "window_ms": settings.window_ms,
         "transport": _transport(settings.transport),
@@ -98,11 +100,20 @@ def document_of(settings: Settings, state_dir: Path, listen: str) -> dict[str, A
         "probes": _probes(settings),
         "wal_budget_bytes": settings.wal_budget_bytes,
     }
+    consumed = [one.slot for one in settings.cutover.consumers] if settings.cutover else []
+    if left := sorted({*parked, *consumed}):
+        document["parked_slots"] = left
     if settings.mapping is not None:  # how tables are paired that differ by design cannot be turned around
         document["sweep"]["enabled"] = False
     if settings.accepted_differences is not None:
         document["accepted_differences"] = str(settings.accepted_differences)
     return document
+
+
+def _excluded(settings: Settings) -> list[str]:
+    """Leave out what the forward audit has of its own; the tables of this one are its own."""
+    own = {f"{settings.names.way_back}.*", f"{settings.names.schema}.*"}
+    return [*(pattern for pattern in settings.tables.exclude if pattern not in own), f"{settings.names.schema}.*"]
 
 
 def _side(side: SideSettings) -> dict[str, Any]:

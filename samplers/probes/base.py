@@ -37,6 +37,8 @@ class Asked:
     selects: Callable[[str], bool] = lambda table: True
     """Whether `schema.table` is in the scope of tables.include and tables.exclude."""
     known_slots: Mapping[str, KnownSlot] = field(default_factory=dict)
+    idle_slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Slots by side that a cutover of the migration may have there; nobody has to read them."""
     known_writers: tuple[str, ...] = ()
     """Roles that write to the source and go through the access layer."""
     wal_budget_bytes: int = 1 << 30
@@ -67,9 +69,11 @@ class Probe(Protocol):
     @property
     def group(self) -> str:
         """Name of its record and of its checks."""
+
     @property
     def every_seconds(self) -> float:
         """How often it is worth looking."""
+
     @property
     def looks(self) -> int:
         """How many looks, a second apart, it takes before the answer means something."""

@@ -47,7 +47,8 @@ class Slots:
         }
         return SideSlots(
             slots=tuple(Slot(**row) for row in select(connection, "all_slots")), allowed=server["allowed"],
-            own=self._asked.own_slots.get(side), declared=declared, budget_bytes=budget, **whose,
+            own=self._asked.own_slots.get(side), idle=frozenset(self._asked.idle_slots.get(side, ())),
+            declared=declared, budget_bytes=budget, **whose,
         )  # fmt: skip
 
 

@@ -3,19 +3,15 @@
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from auditor.cutover.reverse_audit import ReverseAudit, draw_back, draw_forward, reverse_plan
 from auditor.cutover.reverse_config import config_file
-from auditor.cutover.settings import CutoverSettings
 from auditor.records import open_records
-from auditor.settings import Settings, Side, load
-from auditor.side_settings import SideSettings
+from auditor.settings import Settings, load
 from comparators.findings import merged_findings
 from orchestrator.adapters.reverse import WayBack, WayForward
 from orchestrator.adapters.sessions import Session
@@ -67,14 +63,16 @@ class World:
         pair.source.execute("INSERT INTO account SELECT n, n, 'note ' || n FROM generate_series(1, 300) n")
         pair.replicate("TABLE account")
         self.pair = pair
-        self.audit = stack.enter_context(
-            Audit(pair, folder, pair.name.replace("_", "-"), sweep={"every_seconds": 0.5, "pause_seconds": 0.1})
-        )
-        here = SideSettings(pair.target.dsn)
-        control = MappingProxyType({Side.SOURCE: SideSettings(pair.source.dsn), Side.TARGET: here})
-        self.settings: Settings = replace(
-            load(self.audit.file), cutover=CutoverSettings(journal=here, control=control, publisher=here, proxies=())
-        )
+        here, there = {"dsn": pair.target.dsn}, {"dsn": pair.source.dsn}
+        calls = {name: ["true"] for name in ("hold", "release", "route", "observe")}
+        proxy = {"kind": "exec", "name": "none", "probe": here, **calls}
+        cutover = {
+            "journal": {"dsn": "host=nowhere dbname=journal"}, "control": {"source": there, "target": here},
+            "reverse": {"publisher": here}, "proxies": [proxy],
+        }  # fmt: skip
+        sweep = {"every_seconds": 0.5, "pause_seconds": 0.1}
+        self.audit = stack.enter_context(Audit(pair, folder, pair.name.replace("_", "-"), sweep=sweep, cutover=cutover))
+        self.settings: Settings = load(self.audit.file)
         sessions = [stack.enter_context(Session(one.dsn, "test")) for one in (pair.source, pair.target)]
         plan = reverse_plan(self.settings)
         self.back = WayBack(*sessions, plan, draw_forward(self.settings))

@@ -179,3 +179,23 @@ def test_a_foreign_write_to_any_other_table_is_no_canary(records: MemoryRecords,
     core.tick()
     (finding,) = merged_findings(records.values)
     assert ("transaction", "foreign-write", "confirmed") == (finding.detector, finding.kind, finding.state)
+
+
+def test_nobody_is_accused_of_what_comes_after_a_commit_line(records: MemoryRecords, tmp_path: Any) -> None:
+    core = core_on(records, tmp_path)
+    core.receive(0, 0, lane(Side.SOURCE, 1))
+    core.receive(0, 1, lane(Side.TARGET, 2))
+    line = {"source": FLOOR + 59, "target": FLOOR + 59}
+    records.put({"baseline": records.values["baseline"] | {"ended": 1.0, "committed": line}})  # not heard of yet
+    assert {0: 1} == core.tick()
+    assert merged_findings(records.values) == []
+
+
+def test_what_was_different_before_a_commit_line_is_still_told(records: MemoryRecords, tmp_path: Any) -> None:
+    core = core_on(records, tmp_path)
+    core.receive(0, 0, lane(Side.SOURCE, 1))
+    core.receive(0, 1, lane(Side.TARGET, 2))
+    line = {"source": FLOOR + 60, "target": FLOOR}
+    records.put({"baseline": records.values["baseline"] | {"ended": 1.0, "committed": line}})
+    core.tick()
+    assert [one.kind for one in merged_findings(records.values)] == ["row-different"]
