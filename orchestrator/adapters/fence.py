@@ -20,7 +20,7 @@ from comparators.positions import Side
 from orchestrator.adapters import fence_sessions as sessions
 from orchestrator.adapters.fence_checks import blockers
 from orchestrator.adapters.fence_roles import REHEARSAL, Choice, Roles, read_roles
-from orchestrator.adapters.fence_sessions import OURS, Ending, Seen
+from orchestrator.adapters.fence_sessions import OURS, Ending, Look
 from orchestrator.adapters.sessions import Session
 from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.ports import Blocker, Facts, FenceSeen, Identity
@@ -35,8 +35,8 @@ _OBSERVE_SECONDS = 5
 _STUCK_LOOKS = 8
 """After so many looks a session that still comes up is taken for one whose client does not answer."""
 _NAME = "fence"
+NOBODY: frozenset[str] = frozenset()
 
-_PREPARED = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"
 _OTHERS = """SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND usename = current_user AND application_name = %s AND pid <> pg_backend_pid()"""
 
@@ -93,19 +93,17 @@ class DatabaseFence:
             As `Session.execute`.
         """
         deadline = Deadline.within(_OBSERVE_SECONDS, f"check the fence of the {self.side}")
-        roles, closed = read_roles(self._watching, self._choice, deadline), bool(self._memory.remembered(self.side))
-        return blockers(self.side, self._watching, roles, closed, deadline)
+        seen = sessions.look(self._watching, self._choice, NOBODY, deadline)
+        return blockers(self.side, self._watching, seen, bool(self._memory.remembered(self.side)), deadline)
 
     def observe(self) -> FenceSeen:
         """Look at roles, sessions and prepared transactions; what cannot be seen is `None`."""
         deadline = Deadline.within(_OBSERVE_SECONDS, f"observe the fence of the {self.side}")
         try:
-            roles = read_roles(self._watching, self._choice, deadline)
-            seen = sessions.look(self._watching, deadline)
-            prepared = self._watching.value(_PREPARED, deadline=deadline)
+            seen = sessions.look(self._watching, self._choice, NOBODY, deadline)
         except AuditorError:
             return FenceSeen(None)
-        return FenceSeen(self._closed(roles), len(_inside(seen, roles)), prepared)
+        return FenceSeen(self._closed(seen.roles), _inside(seen), seen.prepared)
 
     def rehearse(self, deadline: Deadline) -> Facts:
         """Exercise every statement of the fence: for real on a role of its own, and undone on the real ones.
@@ -123,7 +121,7 @@ class DatabaseFence:
             began_to_alter = time.monotonic()
             self._alter([REHEARSAL], "NOLOGIN", deadline)
             alter_ms, began_to_look = _since(began_to_alter), time.monotonic()
-            self._look_once(deadline)
+            seen = sessions.look(self._acting, self._choice, None, deadline)
             look_ms = _since(began_to_look)
             self._alter([REHEARSAL], "LOGIN", deadline)
         finally:
@@ -131,7 +129,7 @@ class DatabaseFence:
         return {
             "rehearsed": True,
             "roles": len(roles.open()),
-            "sessions": len(_inside(sessions.look(self._acting, deadline), roles)),
+            "sessions": _inside(seen),
             "alter_ms": alter_ms,
             "look_ms": look_ms,
             "ms": _since(began),
@@ -146,10 +144,8 @@ class DatabaseFence:
         """
         began = time.monotonic()
         _persist(lambda: self._end_others(deadline), deadline)
-        taken = _persist(lambda: self._take_login(deadline), deadline)
-        altered_ms = _since(began)
         ending = Ending()
-        _persist(lambda: self._empty(ending, deadline), deadline)
+        taken = _persist(lambda: self._empty(ending, deadline), deadline)
         return {
             "closed": True,
             "sessions": 0,
@@ -159,7 +155,6 @@ class DatabaseFence:
             "superusers_ended": len(ending.superusers),
             "kept_ended": len(ending.kept),
             "looks": ending.looks,
-            "altered_ms": altered_ms,
             "ms": _since(began),
         }
 
@@ -175,19 +170,13 @@ class DatabaseFence:
         given = _persist(lambda: self._give_login(deadline), deadline)
         return {"closed": False, "roles": given, "ms": _since(began)}
 
-    def _take_login(self, deadline: Deadline) -> list[str]:
-        """Remember whose LOGIN is to be taken, and take it; again where a role came meanwhile."""
-        taken = set(self._memory.remembered(self.side))
-        while names := (roles := read_roles(self._acting, self._choice, deadline)).open():
-            if not taken.issuperset(names):
-                self._memory.remember(self.side, names)
-                taken.update(names)
-            self._alter(names, "NOLOGIN", deadline)
-        if not taken:
-            raise NeedsOperator(
-                f"the {self.side} has no role that could be fenced", hint="let applications use a role of their own"
-            )
-        return sorted(name for name in taken if name in {role.name for role in roles.known.values()})
+    def _take_login(self, taken: set[str], names: Sequence[str], ending: Ending, deadline: Deadline) -> None:
+        """Remember whose LOGIN is to be taken, and take it; who is coming up is noted anew."""
+        if not taken.issuperset(names):
+            self._memory.remember(self.side, names)
+            taken.update(names)
+        self._alter(names, "NOLOGIN", deadline)
+        ending.starts, ending.zeros = None, 0
 
     def _give_login(self, deadline: Deadline) -> list[str]:
         """Give LOGIN back, read it back, and only then forget."""
@@ -203,41 +192,47 @@ class DatabaseFence:
             self._memory.forget(self.side)
         return sorted(names)
 
-    def _empty(self, ending: Ending, deadline: Deadline) -> None:
-        """End sessions until two looks in a row found none, then find nothing prepared and nobody with LOGIN."""
-        against: tuple[Seen, ...] = ()
-        starts = sessions.starting(self._acting, deadline)
+    def _empty(self, ending: Ending, deadline: Deadline) -> list[str]:
+        """Take LOGIN and end sessions until two looks in a row found none; give whose LOGIN was taken."""
+        taken = set(self._memory.remembered(self.side))
+        roles = read_roles(self._acting, self._choice, deadline)
         try:
-            while (roles := read_roles(self._acting, self._choice, deadline)).open() or ending.zeros < _ZEROS:
-                if roles.open():
-                    self._take_login(deadline)
-                    starts = sessions.starting(self._acting, deadline)
-                starts, against = self._look(roles, starts, ending, deadline)
+            while (names := roles.open()) or ending.zeros < _ZEROS:
+                if names:
+                    self._take_login(taken, names, ending, deadline)
+                if not taken:
+                    raise NeedsOperator(
+                        f"the {self.side} has no role that could be fenced",
+                        hint="let applications use a role of their own",
+                    )
+                roles = self._look(ending, deadline)
         except DeadlinePassed as passed:
-            raise DeadlinePassed(f"{passed}; {_said(against, starts)}") from passed
-        self._nothing_prepared(deadline)
+            raise DeadlinePassed(f"{passed}; {ending}") from passed
+        return sorted(taken.intersection(role.name for role in roles.known.values()))
 
-    def _look(
-        self, roles: Roles, starts: list[str], ending: Ending, deadline: Deadline
-    ) -> tuple[list[str], tuple[Seen, ...]]:
-        """Look once, end whom it finds, and wait a moment; give who is still coming up and who is still there."""
-        starts = sessions.still_starting(self._acting, starts, deadline)
-        judged = sessions.judge(sessions.look(self._acting, deadline), roles, ending)
-        sessions.end(self._acting, judged.end, roles, ending, deadline)
+    def _look(self, ending: Ending, deadline: Deadline) -> Roles:
+        """Look once, end whom it finds, and wait a moment where it must look again.
+
+        Raises:
+            NeedsOperator: nobody is in, but something is prepared.
+        """
+        seen = sessions.look(self._acting, self._choice, ending.starts, deadline)
+        judged = sessions.judge(seen.sessions, seen.roles, ending)
+        sessions.end(self._acting, judged.end, seen.roles, ending, deadline)
         ending.looks += 1
-        ending.zeros = 0 if judged.against or starts else ending.zeros + 1
-        if starts and ending.looks % _STUCK_LOOKS == 0 and roles.acting.superuser:
-            sessions.end_starts(self._acting, starts, deadline)
-        time.sleep(min(_FIRST_PAUSE_SECONDS * 2 ** min(ending.looks, 16), _LONGEST_PAUSE_SECONDS, deadline.left()))
-        return starts, judged.against
-
-    def _nothing_prepared(self, deadline: Deadline) -> None:
-        prepared = self._acting.value(_PREPARED, deadline=deadline)
-        if prepared:
+        ending.starts, ending.against = seen.starts, judged.against
+        ending.zeros = 0 if judged.against or seen.starts else ending.zeros + 1
+        if ending.zeros and seen.prepared:
             raise NeedsOperator(
-                f"{prepared} prepared transactions are open on the {self.side}: they can commit behind the fence",
+                f"{seen.prepared} prepared transactions are open on the {self.side}: they can commit behind the fence",
                 hint="COMMIT PREPARED or ROLLBACK PREPARED each (pg_prepared_xacts), and stop what makes them",
             )
+        if seen.starts and ending.looks % _STUCK_LOOKS == 0 and seen.roles.acting.superuser:
+            sessions.end_starts(self._acting, seen.starts, deadline)
+        if ending.zeros < _ZEROS:
+            pause = min(_FIRST_PAUSE_SECONDS * 2 ** min(ending.looks, 16), _LONGEST_PAUSE_SECONDS)
+            time.sleep(min(pause, deadline.left()))
+        return seen.roles
 
     def _end_others(self, deadline: Deadline) -> None:
         """End the sessions of every other fence of this side, and see that they are gone."""
@@ -258,12 +253,6 @@ class DatabaseFence:
 
     def _drop_rehearsal(self, deadline: Deadline) -> None:
         self._acting.execute(_named("DROP ROLE IF EXISTS {}", REHEARSAL), deadline=deadline)
-
-    def _look_once(self, deadline: Deadline) -> None:
-        """Ask everything that one look of `close` asks, and end nobody."""
-        sessions.still_starting(self._acting, sessions.starting(self._acting, deadline), deadline)
-        sessions.look(self._acting, deadline)
-        self._acting.value(_PREPARED, deadline=deadline)
 
     def _closed(self, roles: Roles) -> bool | None:
         """Say whether everybody is kept out; not known where nobody is remembered who ever was let in."""
@@ -286,9 +275,9 @@ def _persist(do: Callable[[], Result], deadline: Deadline) -> Result:
             time.sleep(min(_RETRY_SECONDS, deadline.left()))
 
 
-def _inside(seen: Sequence[Seen], roles: Roles) -> list[Seen]:
-    """Pick the sessions that a closed fence must not have."""
-    return [one for one in seen if sessions.trespasses(one, roles)]
+def _inside(seen: Look) -> int:
+    """Count the sessions that a closed fence must not have."""
+    return sum(sessions.trespasses(one, seen.roles) for one in seen.sessions)
 
 
 def _named(statement: LiteralString, name: str) -> sql.Composed:
@@ -297,8 +286,3 @@ def _named(statement: LiteralString, name: str) -> sql.Composed:
 
 def _since(began: float) -> float:
     return round((time.monotonic() - began) * 1000, 2)
-
-
-def _said(against: Sequence[Seen], starts: Sequence[str]) -> str:
-    there = [*(str(seen) for seen in against), *(["a session that is coming up"] if starts else [])]
-    return f"still there: {', '.join(there) or 'nobody'}"

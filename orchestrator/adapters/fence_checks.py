@@ -1,11 +1,11 @@
 """What speaks against closing a side's fence, found long before it is closed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from comparators.positions import Side
 from orchestrator.adapters import fence_sessions as sessions
 from orchestrator.adapters.fence_roles import Roles
-from orchestrator.adapters.fence_sessions import OURS, Sort
+from orchestrator.adapters.fence_sessions import OURS, Look, Sort
 from orchestrator.adapters.sessions import Session
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Blocker
@@ -16,12 +16,11 @@ _NOT_ADMINISTERED = """SELECT rolname::text FROM pg_roles
 WHERE rolname = ANY (%s) AND NOT pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')"""
 _ELSEWHERE = """SELECT DISTINCT usename::text, datname::text FROM pg_stat_activity
 WHERE usename = ANY (%s) AND datname <> current_database() AND backend_type = 'client backend' ORDER BY 1, 2"""
-_PREPARED = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"
 _ADMIN_MATTERS = 160000
 """From this version on CREATEROLE reaches only roles that the role was given."""
 
 
-def blockers(side: Side, session: Session, roles: Roles, closed: bool, deadline: Deadline) -> list[Blocker]:
+def blockers(side: Side, session: Session, seen: Look, closed: bool, deadline: Deadline) -> list[Blocker]:
     """List what must be mended before this side can be fenced.
 
     Args:
@@ -29,13 +28,10 @@ def blockers(side: Side, session: Session, roles: Roles, closed: bool, deadline:
     Raises:
         As `Session.execute`.
     """
-    found = [
-        *_targets(side, roles, closed),
-        *_sessions(side, session, roles, deadline),
-        *_others(side, session, roles, deadline),
-    ]
-    if not roles.acting.superuser:
-        found += _rights(side, session, roles, deadline)
+    found = [*_targets(side, seen.roles, closed), *_prepared(side, seen), *_sessions(side, seen)]
+    found += _elsewhere(side, session, seen.roles, deadline)
+    if not seen.roles.acting.superuser:
+        found += _rights(side, session, seen.roles, deadline)
     return found
 
 
@@ -73,9 +69,9 @@ def _rights(side: Side, session: Session, roles: Roles, deadline: Deadline) -> I
             )
 
 
-def _sessions(side: Side, session: Session, roles: Roles, deadline: Deadline) -> Iterator[Blocker]:
+def _sessions(side: Side, looked: Look) -> Iterator[Blocker]:
     """Find sessions that could not be ended, or that would be spared though they are not ours."""
-    seen = sessions.look(session, deadline)
+    seen, roles = looked.sessions, looked.roles
     strangers = {one.application for one in seen if one.role == roles.acting.name and _stranger(one.application)}
     if strangers:
         words = ", ".join(sorted(name or "without a name" for name in strangers))
@@ -98,19 +94,19 @@ def _stranger(application: str) -> bool:
     return not application.startswith(OURS)
 
 
-def _others(side: Side, session: Session, roles: Roles, deadline: Deadline) -> Iterator[Blocker]:
-    prepared = session.value(_PREPARED, deadline=deadline)
-    if prepared:
+def _prepared(side: Side, seen: Look) -> Iterator[Blocker]:
+    if seen.prepared:
         yield Blocker(
             "fence-prepared",
-            f"{prepared} prepared transactions are open on the {side}",
+            f"{seen.prepared} prepared transactions are open on the {side}",
             "COMMIT PREPARED or ROLLBACK PREPARED each (pg_prepared_xacts), and stop what makes them",
         )
-    elsewhere: Sequence[tuple[str, str]] = [
-        (role, database) for role, database in session.execute(_ELSEWHERE, [roles.open()], deadline=deadline)
-    ]
-    if elsewhere:
-        words = ", ".join(f"{role} in {database}" for role, database in elsewhere)
+
+
+def _elsewhere(side: Side, session: Session, roles: Roles, deadline: Deadline) -> Iterator[Blocker]:
+    found = session.execute(_ELSEWHERE, [roles.open()], deadline=deadline)
+    if found:
+        words = ", ".join(f"{role} in {database}" for role, database in found)
         yield Blocker(
             "fence-databases",
             f"roles that would lose LOGIN on the {side} use other databases of that server: {words}",

@@ -1,16 +1,16 @@
 """Who can log in to a side's database, and whom of them a fence keeps out."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.adapters.sessions import Session
+from orchestrator.adapters.sessions import Row, Session
 from orchestrator.deadlines import Deadline
 
 REHEARSAL = "auditor_fence_rehearsal"
 """The role that nobody uses."""
 
 # Owners of subscriptions keep LOGIN as replication roles do: without it their apply workers cannot start.
-_ROLES = """SELECT r.oid::bigint, r.rolname::text, r.rolcanlogin, r.rolsuper,
+ROLES = """SELECT r.oid::bigint, r.rolname::text, r.rolcanlogin, r.rolsuper,
   r.rolreplication OR EXISTS (SELECT FROM pg_subscription s WHERE s.subowner = r.oid)
     OR EXISTS (SELECT FROM pg_roles g WHERE g.rolname = 'rds_replication' AND pg_has_role(r.oid, g.oid, 'MEMBER')),
   has_database_privilege(r.oid, current_database(), 'CONNECT'), r.rolname = current_user
@@ -81,5 +81,9 @@ def read_roles(session: Session, choice: Choice, deadline: Deadline) -> Roles:
     Raises:
         As `Session.execute`.
     """
-    roles = [Role(*row) for row in session.execute(_ROLES, deadline=deadline)]
-    return Roles(choice, {role.oid: role for role in roles})
+    return roles_of(session.ask(ROLES, deadline=deadline), choice)
+
+
+def roles_of(rows: Iterable[Row], choice: Choice) -> Roles:
+    """Make roles of the rows that `ROLES` gives."""
+    return Roles(choice, {role.oid: role for role in (Role(*row) for row in rows)})

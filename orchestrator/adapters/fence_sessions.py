@@ -11,8 +11,8 @@ from datetime import datetime
 from enum import Enum, auto
 
 from comparators.errors import NeedsOperator
-from orchestrator.adapters.fence_roles import Roles
-from orchestrator.adapters.sessions import Session
+from orchestrator.adapters.fence_roles import ROLES, Choice, Roles, roles_of
+from orchestrator.adapters.sessions import Row, Session
 from orchestrator.deadlines import Deadline
 
 OURS = "auditor"
@@ -27,9 +27,9 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 _STARTS = """SELECT virtualtransaction, pid FROM pg_locks
 WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock' AND pid <> pg_backend_pid()"""
 _SHOWN = "SELECT pid FROM pg_stat_activity WHERE usesysid IS NOT NULL OR backend_type <> 'client backend'"
-_STARTING = f"SELECT virtualtransaction FROM ({_STARTS}) s WHERE virtualtransaction = ANY (%s)"
-_END_STARTS = f"SELECT pg_terminate_backend(pid) FROM ({_STARTS}) s WHERE virtualtransaction = ANY (%s)"
-_END = "SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid"
+PREPARED = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"
+_END_STARTS = f"SELECT pg_terminate_backend(pid) FROM ({_STARTS}) s WHERE virtualtransaction = ANY ($1::text[])"
+_END = "SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid"
 
 
 class Sort(Enum):
@@ -77,6 +77,14 @@ class Ending:
     looks: int = 0
     zeros: int = 0
     """Looks in a row that found nobody."""
+    starts: frozenset[str] | None = None
+    """Sessions that were coming up when the roles had lost LOGIN, and still are; `None`: not noted yet."""
+    against: tuple[Seen, ...] = ()
+    """Who was still there at the last look."""
+
+    def __str__(self) -> str:
+        there = [*(str(seen) for seen in self.against), *(["a session that is coming up"] if self.starts else [])]
+        return f"still there: {', '.join(there) or 'nobody'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +175,42 @@ def trespasses(seen: Seen, roles: Roles) -> bool:
             return seen.writes
 
 
-def look(session: Session, deadline: Deadline) -> list[Seen]:
-    """Read the sessions of this database, but for replication and maintenance.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Everything that is asked at one look, in one answer."""
 
+    sessions: tuple[Seen, ...]
+    roles: Roles
+    prepared: int
+    starts: frozenset[str]
+
+
+def look(session: Session, choice: Choice, starts: frozenset[str] | None, deadline: Deadline) -> Look:
+    """See sessions of this database but for replication and maintenance, roles, and what is prepared.
+
+    Args:
+        starts: sessions whose coming up is waited for; `None`: note all that are coming up now.
     Raises:
         As `Session.execute`.
     """
-    return [Seen(*row) for row in session.execute(_SESSIONS, deadline=deadline)]
+    # locks first: who came up after they were read is shown
+    coming = [(_STARTS, ()), (_SHOWN, ())] if starts is None or starts else []
+    *started, seen, roles, prepared = session.ask_all(
+        [*coming, (_SESSIONS, ()), (ROLES, ()), (PREPARED, ())], deadline=deadline
+    )
+    return Look(
+        tuple(Seen(*row) for row in seen),
+        roles_of(roles, choice),
+        prepared[0][0],
+        _coming_up(*started, before=starts) if started else frozenset(),
+    )
+
+
+def _coming_up(starts: list[Row], shown: list[Row], *, before: frozenset[str] | None) -> frozenset[str]:
+    if before is not None:
+        return before & {transaction for transaction, _ in starts}
+    pids = {pid for (pid,) in shown}
+    return frozenset(transaction for transaction, pid in starts if pid not in pids)
 
 
 def end(session: Session, judged: Sequence[Seen], roles: Roles, ending: Ending, deadline: Deadline) -> None:
@@ -191,33 +228,13 @@ def end(session: Session, judged: Sequence[Seen], roles: Roles, ending: Ending, 
             case Sort.KEPT:
                 ending.kept.add(key)
     if judged:
-        session.execute(_END, [[seen.pid for seen in judged]], deadline=deadline)
+        session.ask(_END, [[seen.pid for seen in judged]], deadline=deadline)
 
 
-def starting(session: Session, deadline: Deadline) -> list[str]:
-    """Name the virtual transactions of sessions that are coming up and not shown yet.
-
-    Raises:
-        As `Session.execute`.
-    """
-    starts = session.execute(_STARTS, deadline=deadline)
-    shown = {pid for (pid,) in session.execute(_SHOWN, deadline=deadline)}  # after it: who came up meanwhile is shown
-    return [transaction for transaction, pid in starts if pid not in shown]
-
-
-def still_starting(session: Session, starts: list[str], deadline: Deadline) -> list[str]:
-    """Pick those that have not ended.
-
-    Raises:
-        As `Session.execute`.
-    """
-    return [start for (start,) in session.execute(_STARTING, [starts], deadline=deadline)] if starts else []
-
-
-def end_starts(session: Session, starts: list[str], deadline: Deadline) -> None:
+def end_starts(session: Session, starts: frozenset[str], deadline: Deadline) -> None:
     """End sessions that do not come up, as where a client never sends its password; only a superuser may.
 
     Raises:
         As `Session.execute`.
     """
-    session.execute(_END_STARTS, [starts], deadline=deadline)
+    session.ask(_END_STARTS, [sorted(starts)], deadline=deadline)
