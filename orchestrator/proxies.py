@@ -47,7 +47,7 @@ class ProxyGroup:
         """
         try:
             facts = self._each(lambda proxy: proxy.hold(deadline))
-            if loose := [name for name, seen in self.observe().items() if seen.held is not True]:
+            if loose := self._loose() if len(facts) > 1 else ():
                 raise NotReady(f"{', '.join(loose)} let go again while the others were being held")
         except Exception as error:
             self._let_go(deadline.anew(UNDO_SECONDS, "letting the proxies go again"), error)
@@ -81,6 +81,9 @@ class ProxyGroup:
             AuditorError: through one of them nobody answers.
         """
         return self._each(lambda proxy: proxy.probe(deadline))
+
+    def _loose(self) -> list[str]:
+        return [name for name, seen in self.observe().items() if seen.held is not True]
 
     def _let_go(self, deadline: Deadline, error: Exception) -> None:
         try:

@@ -5,7 +5,8 @@ Rules of this file:
    a PAUSE that somebody else's RESUME has undone never answers.
 2. Paused is not held: `SHOW DATABASES` says `paused` at once. Held is paused and no connection left to the servers.
 3. A hold that fails may have paused it all the same: whoever asked for it lets go (`orchestrator.proxies`).
-4. The file is written out while PgBouncer is being paused, and put in place, which no disk delays, when it is led.
+4. No disk delays a switch: the file is written out while PgBouncer is being paused, put in place when it is led, and
+   that is brought to the disk once clients have been let go.
 5. While PgBouncer is paused RELOAD leads everything over at once. Unpaused it does so connection by connection, and
    `route` returns when the last connection of before is closed.
 """
@@ -13,7 +14,7 @@ Rules of this file:
 import contextlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from comparators.errors import AuditorError, NeedsOperator, Retryable
@@ -65,7 +66,7 @@ class PgBouncer:
         self._places = {side: parse_place(words) for side, words in places.items()}
         self._console = Console(admin, f"console of {name}")
         self._waiting = {database: Console(admin, f"pause of {name}") for database in self._databases}
-        self._staging: threading.Thread | None = None
+        self._writing: threading.Thread | None = None
 
     def check(self) -> Sequence[Blocker]:
         """Say what speaks against a cutover through it; opens the sessions that will be needed."""
@@ -83,7 +84,7 @@ class PgBouncer:
     def hold(self, deadline: Deadline) -> Facts:
         """Pause the databases; return when no transaction is under way through them."""
         began = time.monotonic()
-        self._stage_other(self._route(self._seen(deadline)), deadline)
+        self._stage(deadline)
         self._pause(deadline)
         self._await_no_links(deadline)
         return {"held": True, "databases": list(self._databases), "took_ms": _milliseconds(began)}
@@ -94,8 +95,8 @@ class PgBouncer:
         self._resume(deadline)
         if self._console.whole_paused(deadline):
             raise WholePaused(f"{self.name} is paused as a whole, by somebody else", hint="say RESUME on its console")
-        took = _milliseconds(began)
-        return {"held": False, "databases": list(self._databases), "took_ms": took, "file_settled": self._settled()}
+        self._beside("settling", lambda: settle_file(self._config))
+        return {"held": False, "databases": list(self._databases), "took_ms": _milliseconds(began)}
 
     def route(self, to: Side, deadline: Deadline) -> Facts:
         """Lead the databases to a side, in the file and in what runs; return when nothing leads elsewhere."""
@@ -129,7 +130,9 @@ class PgBouncer:
             return session.identity(deadline)
 
     def close(self) -> None:
-        """End the sessions with the console."""
+        """End the sessions with the console, once the file is on the disk."""
+        if self._writing is not None:
+            self._writing.join()
         for console in (self._console, *self._waiting.values()):
             console.close()
 
@@ -185,37 +188,38 @@ class PgBouncer:
         return text, lead(text, self._databases, self._places[to], list(self._places.values()))
 
     def _rewrite(self, to: Side, deadline: Deadline) -> bool:
-        if self._staging is not None:
-            self._staging.join(deadline.left())
-            self._staging = None
+        if self._writing is not None:
+            self._writing.join(deadline.left())
         text, led = self._led(to)
         deadline.left()
         if led != text:
             replace_file(self._config, led)
         return led != text
 
-    def _stage_other(self, here: Side | None, deadline: Deadline) -> None:
+    def _stage(self, deadline: Deadline) -> None:
         """Write the file that leads to the other side beside the one in use while transactions end: disks are slow."""
-        if here is None or self._staging is not None:
-            return
 
         def stage() -> None:
-            with contextlib.suppress(AuditorError):  # `route` tries again, and says why it cannot
-                deadline.left()
-                stage_file(self._config, self._led(here.other)[1])
+            deadline.left()
+            for side in self._places:
+                text, led = self._led(side)
+                if led != text:
+                    stage_file(self._config, led)
 
-        self._staging = threading.Thread(target=stage, name=f"staging for {self.name}", daemon=True)
-        self._staging.start()
+        self._beside("staging", stage)
 
-    def _settled(self) -> bool:
-        """See the file on the disk, where it is not too late for anybody who waits."""
-        if self._staging is not None:
-            self._staging.join()
-            self._staging = None
-        with contextlib.suppress(NeedsOperator):
-            settle_file(self._config)
-            return True
-        return False
+    def _beside(self, doing: str, write: Callable[[], None]) -> None:
+        """Write while others wait for something else; what fails is tried again, and told, where it is needed."""
+        before = self._writing
+
+        def run() -> None:
+            if before is not None:
+                before.join()
+            with contextlib.suppress(AuditorError):
+                write()
+
+        self._writing = threading.Thread(target=run, name=f"{doing} for {self.name}", daemon=True)
+        self._writing.start()
 
     def _await_old_links_closed(self, deadline: Deadline) -> None:
         while old := [link for link in self._console.links(self._databases, deadline) if link["close_needed"]]:

@@ -77,6 +77,7 @@ def test_the_file_keeps_its_owner_and_mode(pool: Pool) -> None:
     driver.hold(soon())
     driver.route(Side.TARGET, soon())
     driver.release(soon())
+    driver.close()
     after = pool.server.config.stat()
     assert (before.st_uid, before.st_gid, before.st_mode) == (after.st_uid, after.st_gid, after.st_mode)
     assert before.st_ino != after.st_ino  # replaced, not written over
@@ -86,7 +87,8 @@ def test_the_file_keeps_its_owner_and_mode(pool: Pool) -> None:
 def test_an_aborted_hold_leaves_no_file_behind(pool: Pool) -> None:
     before, driver = pool.server.config.stat(), pool.driver()
     driver.hold(soon())
-    assert driver.release(soon())["file_settled"] is True
+    driver.release(soon())
+    driver.close()
     assert before == pool.server.config.stat()
     assert {"pgbouncer.ini", "server.log", "users.txt"} == {path.name for path in pool.server.home.iterdir()}
 
@@ -218,7 +220,9 @@ def test_a_folder_that_cannot_be_written_is_told(pool: Pool, monkeypatch: pytest
     with pytest.raises(NeedsOperator, match="No space left"):
         driver.route(Side.TARGET, soon())
     assert text == pool.server.config.read_text()
-    assert driver.release(soon())["file_settled"] is False
+    monkeypatch.undo()
+    driver.release(soon())
+    driver.close()
     assert {"pgbouncer.ini", "server.log", "users.txt"} == {path.name for path in pool.server.home.iterdir()}
 
 

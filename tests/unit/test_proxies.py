@@ -85,7 +85,7 @@ def test_one_that_cannot_be_seen_is_not_held() -> None:
     blind = Scripted("blind")
     blind.observe = lambda: ProxySeen(None, None)  # type: ignore[method-assign]
     with pytest.raises(NotReady, match="blind"):
-        ProxyGroup([blind]).hold(soon())
+        ProxyGroup([blind, Scripted("b")]).hold(soon())
 
 
 def test_a_hold_that_cannot_be_undone_says_so() -> None:
