@@ -43,6 +43,8 @@ class Fault:
     """The fault itself takes the clients' connections away."""
     any_end: bool = False
     """Every end is good that is safe."""
+    heal_after: str = ""
+    """It passes when this step is done; by default once all has ended."""
     heal_at_once: bool = False
     """The fault passes while the orchestrator is at work."""
 
@@ -162,7 +164,8 @@ FAULTS: Mapping[str, Fault] = {
         Fault("row-damaged", "rows of the target are changed behind the replication's back", "compare-last",
               row_damaged, reason="differ"),
         Fault("replication-stalled", "the subscription is disabled", "see-marker", replication_stalled),
-        Fault("target-lost", "the target's server is killed", "see-marker", target_lost),
+        Fault("target-lost", "the target's server is killed", "see-marker", target_lost,
+              heal_after="release-after-abort"),
         Fault("journal-lost", "the journal's server is stopped", "see-marker", journal_lost, heal_at_once=True),
         Fault("pooler-lost", "the pooler is killed", "hold-proxies", pooler_lost, clients_fail=True),
         Fault("sequence-narrowed", "a sequence of the target has no room", "set-sequences", sequence_narrowed,

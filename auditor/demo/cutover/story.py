@@ -217,6 +217,9 @@ class Story:
             self._say(f"{entry.direction:<8}{entry.step:<22}{entry.kind}")
             if entry.step == "watch" and entry.kind is Kind.INTENT:
                 self._guarded_at = time.monotonic()
+            fault = self._order.strikes
+            if fault and entry.step == fault.heal_after and entry.kind is Kind.DONE:
+                self._heal()
         self._entries += new
 
     def _keep_door(self) -> None:
