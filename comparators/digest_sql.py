@@ -213,6 +213,16 @@ def newest_hashes(table: SideTable, rows: int, seed: int, sha: bool) -> str:
     return f"{query.sql(_DIALECT)} ORDER BY {key} LIMIT {rows}"
 
 
+def last_in_file(table: SideTable, rows: int) -> str:
+    """Write the query for the keys of some rows at the end of a table's file, where new rows are often put."""
+    name = _table(table).sql(_DIALECT)
+    size = f"pg_relation_size(CAST({exp.Literal.string(name).sql(_DIALECT)} AS regclass))"
+    page = f"greatest({size} / CAST(current_setting('block_size') AS bigint) - 2, 0)"
+    query = exp.select(*_key_texts(table)).from_(_table(table)).where(*_filter(table))
+    joint = "AND" if table.where else "WHERE"
+    return f"{query.sql(_DIALECT)} {joint} ctid >= CAST('(' || {page} || ',0)' AS tid) LIMIT {rows}"
+
+
 def _by_key(table: SideTable, columns: Sequence[exp.Expr], first: int = 0) -> str:
     names = [f"k{place}" for place in range(len(table.key))]
     arrays = [_array(place, column) for place, column in enumerate(table.key, start=first)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from comparators.digest_sql import hashes_by_key, list_rows, newest_hashes
+from comparators.digest_sql import hashes_by_key, last_in_file, list_rows, newest_hashes
 from comparators.errors import AuditorError, NotReady
 from comparators.positions import Side
 from comparators.segments import Key, arrays
@@ -99,7 +99,9 @@ class Plan:
     last: tuple[str, ...]
     """Those whose last keys are compared, or that are read whole as they have no key and are small."""
     by_log: tuple[str, ...]
-    """Those of which nothing is compared but what the log names."""
+    """Those whose last keys cannot be looked at: of them the rows are compared that the log names."""
+    sampled: Mapping[str, Sequence[Key]]
+    """Besides, rows of these that stood at the end of their files."""
 
 
 class Questions:
@@ -124,6 +126,16 @@ class Questions:
         self._last = [self._by_place(names) for names in _chunks(plan.last)]
         self.session.execute("SET plan_cache_mode = force_generic_plan", deadline=deadline)
         self._ask(self._last, self._named, {}, deadline)
+
+    def sampled(self, names: Sequence[str], deadline: Deadline) -> dict[str, Sequence[Key]]:
+        """Choose rows of some tables from the end of their files."""
+        keyed = [name for name in names if self._halves[name].width]
+        asked: list[Question] = [(last_in_file(self._halves[name].table, LAST_KEYS), ()) for name in keyed]
+        answers = self.session.ask_all(asked, deadline=deadline)
+        return {
+            name: [tuple(text.encode() for text in row) for row in rows]
+            for name, rows in zip(keyed, answers, strict=True) if rows
+        }  # fmt: skip
 
     def look(self, keys: Mapping[str, Sequence[Key]], deadline: Deadline) -> Asked:
         """Give count and digest of all rows that are compared, by table.
@@ -243,7 +255,10 @@ class LastRows:
         written = self._written(fence_lsn, deadline)
         if written.behind:
             raise NotReady(f"{written.behind} changes were committed on the old side after it was fenced")
-        keys = {name: keys for name, keys in written.keys.items() if name in self._pairs}
+        keys = {
+            name: list(dict.fromkeys((*written.keys.get(name, ()), *plan.sampled.get(name, ()))))
+            for name in self._pairs if name in written.keys or name in plan.sampled
+        }  # fmt: skip
         followed = time.monotonic()
         here, there = self._both(lambda side: side.look(keys, deadline))
         different = {name: count for name, count in _differing(here, there) if count}
@@ -252,7 +267,7 @@ class LastRows:
             "compared": compared, "different": sum(different.values()), "missing": 0,
             "empty": not compared and not self._old.any_row(plan.by_log, deadline),
             "different_tables": dict(list(different.items())[:NAMED]), "tables": len({name for name, _ in here}),
-            "written_last": sum(map(len, keys.values())), "followed": self._follower is not None,
+            "written_last": sum(map(len, written.keys.values())), "followed": self._follower is not None,
             "unnamed": written.unnamed, "follow_ms": _milliseconds(began, followed),
             "look_ms": _milliseconds(followed, time.monotonic()),
         }  # fmt: skip
@@ -272,8 +287,9 @@ class LastRows:
     def _chosen(self, deadline: Deadline) -> Plan:
         costs = self._both(lambda side: side.costs(deadline))
         cost = {name: max(side[name] for side in costs) for name in self._pairs}
-        last = [name for name, pair in self._pairs.items() if cost[name] <= _most_cost(pair)]
-        return Plan(tuple(last), tuple(name for name in self._pairs if name not in set(last)))
+        last = tuple(name for name, pair in self._pairs.items() if cost[name] <= _most_cost(pair))
+        by_log = tuple(name for name in self._pairs if name not in set(last))
+        return Plan(last, by_log, self._old.sampled(by_log, deadline))
 
     def _both(self, ask: Callable[[Questions], Any]) -> tuple[Any, Any]:
         """Ask both sides at the same time."""

@@ -145,6 +145,21 @@ def test_tables_that_are_all_empty_are_told_as_such(pair: Pair) -> None:
     empty.close()
 
 
+def test_tables_that_the_sides_order_differently_are_compared_at_their_ends_though_nobody_writes(pair: Pair) -> None:
+    pair.execute(MARKER)
+    pair.source.execute("""CREATE TABLE w (k text COLLATE "C" PRIMARY KEY, v int)""")
+    pair.target.execute("""CREATE TABLE w (k text COLLATE "C.utf8" PRIMARY KEY, v int)""")
+    pair.source.execute("INSERT INTO w SELECT md5(n::text), n FROM generate_series(1, 5000) n")
+    pair.replicate()
+    looked = look_at(pair, ("public.w",))
+    assert ["public.w"] == looked.rows.warm(soon())["looked_at_by_log_alone"]
+    facts = looked.compare()
+    assert (10, 0, False) == (facts["compared"], facts["different"], facts["empty"])
+    pair.target.execute("SET session_replication_role = replica; UPDATE w SET v = -v WHERE v > 4800")
+    assert looked.compare()["different"] > 0
+    looked.close()
+
+
 def test_names_and_columns_may_differ(pair: Pair) -> None:
     pair.execute(MARKER)
     pair.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
