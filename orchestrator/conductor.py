@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
@@ -32,6 +33,7 @@ from orchestrator.records import (
     Journal,
     JournalUnavailable,
     Kind,
+    Lease,
     LeaseHeld,
     LeaseLost,
     Request,
@@ -160,7 +162,7 @@ class Conductor:
     def _take(self, *, first: bool) -> None:
         rules = self._rules
         until = self._clock() + (rules.wait_for_lease_seconds if first else rules.journal_patience_seconds)
-        seen: list[float] = []
+        seen: list[Lease] = []
         while True:
             self._keeper = Keeper(
                 self._journal, self._actor, seconds=rules.lease_seconds, every=rules.renew_seconds, clock=self._clock
@@ -169,7 +171,7 @@ class Conductor:
                 self._keeper.take()
                 break
             except LeaseHeld:
-                seen.append(self._left_of_other())
+                seen += self._other()
                 if self._clock() > until or (first and _renewed(seen)):
                     raise
             except JournalUnavailable:
@@ -179,9 +181,10 @@ class Conductor:
         self._keeper.trust(TRUST_SECONDS)
         self._keeper.start()
 
-    def _left_of_other(self) -> float:
-        lease = self._journal.lease()
-        return lease.left_seconds if lease else 0.0
+    def _other(self) -> list[Lease]:
+        with suppress(JournalUnavailable):
+            return [lease for lease in (self._journal.lease(),) if lease is not None]
+        return []
 
     # From the journal to the next step.
 
@@ -593,7 +596,8 @@ class Conductor:
         owed, self._owed = self._owed, []
         if owed:
             for entry in self._journal.append(self._keeper.epoch, self._actor, owed):
-                self._tell(entry)
+                with suppress(Exception):  # who watches, and fails, stops no cutover
+                    self._tell(entry)
 
     def _owe_first(self, draft: Draft) -> None:
         run = self._runs.get(draft.attempt) or opened(draft)
@@ -601,9 +605,11 @@ class Conductor:
         self._owed.append(draft)
 
 
-def _renewed(seen: list[float]) -> bool:
-    """Say whether a lease that was looked at several times was renewed meanwhile: its holder lives."""
-    return any(later > earlier + 0.01 for earlier, later in pairwise(seen))
+def _renewed(seen: list[Lease]) -> bool:
+    """Say whether one and the same holder was seen to renew its lease: it lives, and is at work."""
+    return any(
+        earlier.epoch == later.epoch and later.left_seconds > earlier.left_seconds for earlier, later in pairwise(seen)
+    )
 
 
 def _told(error: Exception) -> str:

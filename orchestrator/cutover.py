@@ -320,6 +320,8 @@ def _begun(run: Run, step: Step) -> Run:
 
 
 def _moved(run: Run, event: Event, facts: Mapping[str, Any]) -> Run:
+    if run.ended is not None:
+        raise IllegalTransition(f"{event} after attempt {run.attempt} was over")
     reason = facts.get("reason", run.reason)
     if event is Event.RESUMED and run.stuck_in is not None:
         return replace(run, phase=run.stuck_in, stuck_in=None, reason=None)
