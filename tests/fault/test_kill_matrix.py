@@ -51,7 +51,7 @@ def test_an_orchestrator_is_disturbed(shared: Shared, step: str, how: How):
 @pytest.mark.parametrize("victim", ["source", "target", "journal", "proxy"])
 @pytest.mark.parametrize("step", STRUCK)
 def test_a_server_is_killed(shared: Shared, step: str, victim: str):
-    fault = Fault(f"{victim}-killed", f"the {victim} is killed", step, killing(victim), any_end=True, heal_at_once=True)
+    fault = Fault(f"{victim}-killed", f"the {victim} is killed", step, killing(victim), any_end=True, lasts=0.0)
     safe(shared, Order(fault=fault, returns=True), step, victim)
 
 

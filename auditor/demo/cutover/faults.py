@@ -45,8 +45,8 @@ class Fault:
     """Every end is good that is safe."""
     heal_after: str = ""
     """It passes when this step is done; by default once all has ended."""
-    heal_at_once: bool = False
-    """The fault passes while the orchestrator is at work."""
+    lasts: float | None = None
+    """Seconds after which it passes while the orchestrator is at work."""
 
 
 def _nothing() -> None:
@@ -166,7 +166,8 @@ FAULTS: Mapping[str, Fault] = {
         Fault("replication-stalled", "the subscription is disabled", "see-marker", replication_stalled),
         Fault("target-lost", "the target's server is killed", "see-marker", target_lost,
               heal_after="release-after-abort"),
-        Fault("journal-lost", "the journal's server is stopped", "see-marker", journal_lost, heal_at_once=True),
+        Fault("journal-lost", "the journal's server is stopped", "see-marker", journal_lost,
+              lasts=12.0),
         Fault("pooler-lost", "the pooler is killed", "hold-proxies", pooler_lost, clients_fail=True),
         Fault("sequence-narrowed", "a sequence of the target has no room", "set-sequences", sequence_narrowed,
               reason="ledger_id_seq"),

@@ -154,7 +154,8 @@ class Story:
         self._say(f"now: {fault.what}")
         self._heals.append(fault.inject(self._world))
         strike.go_on()
-        if fault.heal_at_once:
+        if fault.lasts is not None:
+            time.sleep(fault.lasts)
             self._heal()
 
     def _disturb(self, kill: Kill, hit: Breakpoint) -> None:
