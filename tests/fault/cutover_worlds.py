@@ -9,11 +9,14 @@ from auditor.demo.cutover.told import Told
 from auditor.demo.cutover.world import Plan, World
 from tests.unaudited import Forked
 
+UNAUDITED = Plan(audited=False, launcher=Forked)
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
     """The world, and what its last story said."""
 
+    plan: Plan
     said: list[str] = field(default_factory=list)
     worlds: list[World] = field(default_factory=list)
 
@@ -21,7 +24,7 @@ class Shared:
         """Let a story happen in it."""
         self.said.clear()
         if not self.worlds:
-            self.worlds.append(World(Plan(audited=False, launcher=Forked), self.said.append).__enter__())
+            self.worlds.append(World(self.plan, self.said.append).__enter__())
         try:
             told = Story(self.worlds[0], order, self.said.append).tell()
         except BaseException:
@@ -37,9 +40,9 @@ class Shared:
 
 
 @contextmanager
-def shared_world() -> Iterator[Shared]:
+def shared_world(plan: Plan = UNAUDITED) -> Iterator[Shared]:
     """Give a world that is made when it is first needed."""
-    shared = Shared()
+    shared = Shared(plan)
     try:
         yield shared
     finally:
