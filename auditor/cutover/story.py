@@ -117,7 +117,7 @@ PROOF: tuple[tuple[str, str], ...] = (
     ("route-proxies", "every proxy has acknowledged the new side"),
     ("prove-routing", "through every proxy the new side answers"),
     ("count-old-sessions", "nobody is left on the old side"),
-    ("write-canary", "a write through every proxy is read back from the new side"),
+    ("write-canary", "a write on the new side is read back through every proxy"),
 )
 """The chain, and what each link of it proves."""
 
