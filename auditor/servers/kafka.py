@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
-
 from auditor.servers.jars import find_program, kafka_jars
 from auditor.servers.ports import free_port, is_free
 from auditor.servers.processes import Account, ServerFailed, ServerProcess
@@ -195,6 +192,9 @@ class KafkaServer:
 
 def answers(bootstrap: str) -> bool:
     """Say whether the broker answers, and is in service: a fenced one leads no partition yet."""
+    from kafka import KafkaAdminClient  # costs a third of a second, and who needs no broker may be in a hurry
+    from kafka.errors import KafkaError
+
     if is_free(int(bootstrap.rpartition(":")[2])):
         return False  # the client would try for long
     try:
