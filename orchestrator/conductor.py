@@ -215,7 +215,7 @@ class Conductor:
     def _begin(self) -> None:
         last = self._runs[max(self._runs)] if self._runs else None
         self._refuse_latched()
-        if last is not None and "finalize" in last.done:
+        if any("finalize" in run.done for run in self._runs.values()):
             raise NotBegun("this migration is finalized", hint="start a new migration")
         for request in self._open_requests():
             if request.wish in (Wish.ABORT, Wish.PANIC, Wish.ROLLBACK, Wish.FINALIZE):

@@ -16,7 +16,7 @@ from orchestrator.cutover import Step
 from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.deadman import DeadMan, End
 from orchestrator.ports import Blocker, Facts, FenceSeen, Identity, Ports, Proxy, ProxySeen
-from orchestrator.records import Direction, Entry, JournalUnavailable, Outcome, Result
+from orchestrator.records import Direction, Entry, JournalUnavailable, Outcome, Result, Wish
 from orchestrator.rehearsal import MemoryJournal
 from orchestrator.rules import Rules
 
@@ -145,6 +145,8 @@ class World:
         self.check_alive()
         self.waits += 1
         assert self.waits < 5000, "nothing ends this cutover"
+        if self.waits % 500 == 0:
+            self.journal.request(Wish.UNPOSTPONE, "ana", "it was postponed for long enough")
         self.skew += seconds
         self.traffic()
 

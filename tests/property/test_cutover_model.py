@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from comparators.errors import AuditorError
@@ -39,6 +39,7 @@ CALLS = [
     "shadow.lead", "shadow.back", "gate.consume",
 ]  # fmt: skip
 JOURNAL_CALLS = ["append", "decide", "entries", "requests", "renew", "use_approvals", "answer", "release", "acquire"]
+QUICK = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)  # explaining takes minutes
 WHENS = st.sampled_from(["before", "after"])
 WISHES = st.sampled_from([Wish.ABORT, Wish.ROLLBACK, Wish.PANIC, Wish.POSTPONE, Wish.UNPOSTPONE, Wish.FINALIZE])
 SHORT = replace(RULES, steps={"check-gate": 1, "check-way-back": 1, "count-old-sessions": 1}, insist_seconds=2)
@@ -194,7 +195,7 @@ STOPS = st.tuples(
 
 
 @given(st.lists(st.one_of(PORTS_THAT_FAIL, JOURNALS_THAT_FAIL), max_size=4), st.lists(STOPS, max_size=3), st.booleans())
-@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck), phases=QUICK)
 def test_one_attempt_under_several_faults_ends_with_one_writable_side_and_nothing_lost(faults, stops, dead_man_first):
     adversary = Adversary()
     world = adversary.world
