@@ -55,6 +55,8 @@ def _validate(args: argparse.Namespace) -> int:
         if args.secrets:
             settings.check_secrets()
             settings.check_tokens()
+            if settings.cutover:
+                settings.cutover.check_secrets()
     if args.json:
         listed = [{"path": one.path, "text": one.text, "hint": one.hint} for one in found]
         print(json.dumps({"file": str(file), "valid": not found, "problems": listed}))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from auditor.cli import main
 from auditor.cutover import schema
 from auditor.cutover.settings import (
     ApprovalSettings,
@@ -224,13 +225,17 @@ def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(tmp_path: Path,
     assert "hunter22" not in "".join(f"{one.path}{one.text}{one.hint}" for one in found)
 
 
-def test_every_secret_is_read_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_secret_is_read_when_it_is_asked_for_and_the_audit_needs_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("JOURNAL_PASSWORD", "x" * 8)
     (tmp_path / "secret").write_text("y" * 8)
-    with pytest.raises(SettingInvalid, match=re.escape("cutover.proxies.0.token: the environment has no T")):
-        load(written(tmp_path, changed(proxies=[WEBHOOK]))).check_secrets()
+    file = written(tmp_path, changed(proxies=[WEBHOOK]))
+    load(file).check_secrets()
+    assert main(["config", "validate", "--secrets", "-c", str(file)]) == 2
+    assert "cutover.proxies.0.token: the environment has no T" in capsys.readouterr().err
     monkeypatch.setenv("T", "z" * 8)
-    load(written(tmp_path, changed(proxies=[WEBHOOK]))).check_secrets()
+    assert main(["config", "validate", "--secrets", "-c", str(file)]) == 0
 
 
 def test_every_step_may_have_a_deadline_of_its_own() -> None:
