@@ -1,7 +1,7 @@
 """How long a cutover holds writes and lets a client wait, with the whole chain of proof, beside a pooler's bare switch.
 
 Real servers that write to their disks, the whole auditor at work on both ways, eight clients that write all the time.
-Each round goes there and back: two cutovers. Then rounds that abort at the last moment before the commit.
+Rounds that abort at the last moment before the commit; then rounds that go there and back: two cutovers each.
 """
 
 import sys
@@ -19,6 +19,7 @@ from orchestrator.records import Direction, Kind
 from samplers.progress import percentiles
 
 CLIENTS = 8
+PAUSE_SECONDS = 0.005
 
 
 @dataclass(slots=True)
@@ -66,13 +67,14 @@ def abort_ms(way: Attempt) -> float:
 def main() -> None:
     args = arguments(__doc__ or "", rounds=15, aborts=10, bare=30)
     report, measured = Report("cutover"), Measured()
-    with World(Plan(durable=True), _say) as world:
+    with World(Plan(durable=True), _quiet) as world:
         bare = bare_switches(world, args.bare, CLIENTS)
-        for _ in range(args.rounds):
-            measured.there_and_back(Story(world, Order(returns=True), _quiet).tell())
-            _say(f"held {measured.held[Direction.FORWARD][-1]:.0f} ms, back {measured.held[Direction.BACK][-1]:.0f} ms")
         for _ in range(args.aborts):
-            measured.aborted(Story(world, Order(fault=LATE_ABORT), _quiet).tell())
+            measured.aborted(Story(world, Order(fault=LATE_ABORT, pause=PAUSE_SECONDS), _quiet).tell())
+    for _ in range(args.rounds):  # a world each: after a rollback the migration's own audit begins anew
+        with World(Plan(durable=True), _quiet) as world:
+            measured.there_and_back(Story(world, Order(returns=True, pause=PAUSE_SECONDS), _quiet).tell())
+        _say(f"held {measured.held[Direction.FORWARD][-1]:.0f} ms, back {measured.held[Direction.BACK][-1]:.0f} ms")
     _report(report, measured, bare)
     report.show(args.json)
 

@@ -49,7 +49,7 @@ class LiveClients:
     """Sessions that write as fast as they may until they are told to stop."""
 
     def __init__(
-        self, dsns: Sequence[str], folder: Path, *, clients: int = 8, pause: float = 0.05, first: int = 0
+        self, dsns: Sequence[str], folder: Path, *, clients: int = 8, pause: float = 0.005, first: int = 0
     ) -> None:
         """Prepare the clients; nothing runs yet.
 

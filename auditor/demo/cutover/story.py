@@ -80,6 +80,8 @@ class Order:
     kill: Kill | None = None
     returns: bool = False
     """The operator leads everything back at the end, so that the next story can begin where this one did."""
+    pause: float = 0.05
+    """Seconds that each client thinks between two transactions."""
     meanwhile: Callable[[World], None] | None = None
     """Is done while the promoted side is watched, before the operator asks for anything."""
 
@@ -117,7 +119,8 @@ class Story:
             TimeoutError: it did not come to an end.
         """
         world, began = self._world, time.monotonic()
-        live = LiveClients(world.through, world.folder / f"writes-{self._before}", first=10 * self._before)
+        folder, pause = world.folder / f"writes-{self._before}", self._order.pause
+        live = LiveClients(world.through, folder, pause=pause, first=10 * self._before)
         witness = Witness({side: stage.app for side, stage in world.sides.items()})
         with ExitStack() as closing:
             closing.callback(self._heal)
