@@ -13,6 +13,7 @@ from orchestrator.adapters.envoy.fleet import Address
 from orchestrator.adapters.envoy.nodes import Heard, Nodes, Stream, Told
 
 MOST_NODES = 1000
+TAKEN = "the port is taken, or the address is not this machine's"
 STOP_SECONDS = 5.0
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a second control plane must fail to start, not take half of the Envoys
@@ -30,7 +31,7 @@ class ControlPlane:
         """Start serving.
 
         Raises:
-            NotReady: the address is taken.
+            NotReady: it cannot listen there.
         """
         self._pool = ThreadPoolExecutor(MOST_NODES, thread_name_prefix="envoys")
         self._server = grpc.server(self._pool, options=_OPTIONS)
@@ -40,7 +41,7 @@ class ControlPlane:
             self._server.add_insecure_port(str(listen))
         except RuntimeError:
             self._pool.shutdown()
-            raise NotReady(f"the Envoys' control plane cannot listen on {listen}: the address is taken") from None
+            raise NotReady(f"the Envoys' control plane cannot listen on {listen}: {TAKEN}") from None
         self._server.start()
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from typing import cast
 
 from comparators.errors import NotReady
 from comparators.positions import Side
+from orchestrator.adapters.envoy.control_plane import TAKEN
 from orchestrator.adapters.envoy.fleet import Address, Fleet
 from orchestrator.adapters.envoy.nodes import Nodes
 from orchestrator.adapters.envoy.serving import Serving
@@ -36,12 +37,12 @@ class HealthEndpoint:
         """Start answering.
 
         Raises:
-            NotReady: the address is taken.
+            NotReady: it cannot listen there.
         """
         try:
             self._server = _Server(nodes, fleet, listen)
         except OSError:
-            raise NotReady(f"the Envoys' health checks cannot come to {listen}: the address is taken") from None
+            raise NotReady(f"the Envoys' health checks cannot come to {listen}: {TAKEN}") from None
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="health", daemon=True)
         self._thread.start()
 
