@@ -9,6 +9,7 @@ Rules of this file:
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -251,12 +252,21 @@ class Journal(Protocol):
 
 
 def canonical(facts: Mapping[str, Any]) -> str:
-    """Write facts in the one way that the hash covers.
+    """Write facts in the one way that the hash covers; what JSON does not know is written as its text.
 
-    Raises:
-        TypeError, ValueError: they are not JSON.
+    An effect has happened when its facts are written: nothing in them may keep them out of the journal.
     """
-    return json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(facts), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_plain(str(name)): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in (sorted(value, key=str) if isinstance(value, set | frozenset) else value)]
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def hash_of(entry: Entry) -> str:

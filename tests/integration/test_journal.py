@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -94,6 +95,23 @@ def test_entries_are_chained_and_read_back(journal: Journal):
     verified = journal.verify()
     assert verified.intact, verified.problems
     assert (3, written[-1].hash) == (verified.entries, verified.head)
+
+
+def test_facts_of_any_kind_are_written_and_verified(journal: Journal):
+    epoch = journal.acquire("ana", 30).epoch
+    odd = {
+        "when": datetime(2030, 1, 1, tzinfo=UTC),
+        "nan": float("nan"),
+        "set": {"b", "a"},
+        "half": "\ud800",
+        1: (Side.SOURCE,),
+    }
+    journal.append(epoch, "ana", [draft("check-all", odd=odd, nul="\x00")])
+    found = journal.entries()[0].facts
+    assert ["a", "b"] == found["odd"]["set"]
+    assert ["source"] == found["odd"]["1"]
+    assert ("nan", "\x00") == (found["odd"]["nan"], found["nul"])
+    assert journal.verify().intact
 
 
 def test_nobody_writes_under_an_epoch_that_is_over(journal: Journal):

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -176,7 +177,7 @@ class Adversary(RuleBasedStateMachine):
 
 
 Adversary.TestCase.settings = settings(max_examples=40, stateful_step_count=20, suppress_health_check=list(HealthCheck))
-TestAdversary = Adversary.TestCase
+TestAdversary = pytest.mark.timeout(900)(Adversary.TestCase)
 
 PORTS_THAT_FAIL = st.tuples(
     st.sampled_from(CALLS), st.sampled_from([broken, late, bug, stuck_person, killed]), WHENS
@@ -194,6 +195,7 @@ STOPS = st.tuples(
 )
 
 
+@pytest.mark.timeout(900)  # much is tried; nothing of it waits
 @given(st.lists(st.one_of(PORTS_THAT_FAIL, JOURNALS_THAT_FAIL), max_size=4), st.lists(STOPS, max_size=3), st.booleans())
 @settings(max_examples=150, suppress_health_check=list(HealthCheck), phases=QUICK)
 def test_one_attempt_under_several_faults_ends_with_one_writable_side_and_nothing_lost(faults, stops, dead_man_first):
