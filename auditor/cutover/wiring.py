@@ -208,7 +208,8 @@ class _Workshop:
         forward = direction is Direction.FORWARD
         publications = self._settings.replication.publications if forward else (self._plan.name,)
         schema = self._settings.names.schema
-        canary = Canary(self._control[direction.new], schema=schema, doors=doors_of(self._given))
+        new = direction.new
+        canary = Canary(self._control[new], schema=schema, doors=doors_of(self._given), side=new)
         make = partial(looking, self._settings, direction.old, self._control, publications)
         made = PairedRows(make, canary)
         self._stack.callback(made.close)

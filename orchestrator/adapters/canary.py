@@ -9,13 +9,18 @@ from collections.abc import Mapping, Sequence
 from psycopg import sql
 
 from comparators.errors import AuditorError, NeedsOperator, NotReady
+from comparators.positions import Side
 from orchestrator.adapters.markers import number_of
 from orchestrator.adapters.sessions import Session
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Blocker, Facts, Proxy
 
-ROW = 5
-"""Of the marker table; the drain's marker has row 4."""
+ROWS = {Side.TARGET: 5, Side.SOURCE: 6}
+"""Of the marker table, by the side that is written to; the drain's marker has row 4.
+
+The source's is replicated once the migration's own way runs again after a rollback: were it the target's, apply would
+stop at it for ever.
+"""
 CHECK_SECONDS = 10.0
 _RIGHTS = """
 SELECT has_schema_privilege($1, $2, 'USAGE') AND has_table_privilege($1, $3, 'SELECT')"""
@@ -26,14 +31,18 @@ SELECT has_table_privilege($1, 'INSERT') AND has_table_privilege($1, 'DELETE')""
 class Canary:
     """Proves that writes are taken by the new side, and that what reads through the proxies reads there."""
 
-    def __init__(self, new: str, *, schema: str, doors: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, new: str, *, schema: str, doors: Mapping[str, Sequence[str]], side: Side = Side.TARGET
+    ) -> None:  # fmt: skip
         """Remember where to look; nothing is opened yet.
 
         Args:
             new: connection string of the control role.
             schema: holds the marker table on the new side.
             doors: of each proxy by its name: connection strings that lead through it, one for each of its nodes.
+            side: which one the new side is.
         """
+        self._row = ROWS[side]
         self._new, self._schema, self._doors = Session(new, "canary"), schema, doors
         self._table = sql.Identifier(schema, "marker")
 
@@ -64,7 +73,7 @@ class Canary:
         # as a new row, so that what is there matters to nobody
         self._new.execute(
             sql.SQL("DELETE FROM {table} WHERE id = {row}; INSERT INTO {table} VALUES ({row}, {number}, now())").format(
-                table=self._table, row=sql.Literal(ROW), number=sql.Literal(number_of(nonce))
+                table=self._table, row=sql.Literal(self._row), number=sql.Literal(number_of(nonce))
             ),
             deadline=deadline,
         )
@@ -76,7 +85,7 @@ class Canary:
         doors = self._doors.get(name)
         if not doors:
             raise NeedsOperator(f"proxy {name} has no probe", hint=f"configure cutover.proxies: probe of {name}")
-        query = sql.SQL("SELECT nonce FROM {} WHERE id = {}").format(self._table, sql.Literal(ROW))
+        query = sql.SQL("SELECT nonce FROM {} WHERE id = {}").format(self._table, sql.Literal(self._row))
         for dsn in doors:
             with Session(dsn, f"canary through {name}", pinned=False) as session:
                 if session.value(query, deadline=deadline) != number_of(nonce):
