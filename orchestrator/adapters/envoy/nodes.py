@@ -133,6 +133,8 @@ class Nodes:
     def hear(self, stream: Stream, heard: Heard) -> None:
         """Take a request: a first one, an acknowledgement, a refusal, or other names."""
         with self.changed:
+            if not stream.open:
+                return  # what it said last speaks of a conversation that is over
             known = stream.subscriptions.get(heard.type_url)
             if known is None:
                 stream.subscriptions[heard.type_url] = _Subscription(heard.names, heard.version)
@@ -219,11 +221,6 @@ class Nodes:
                     raise DeadlinePassed(f"{passed}: {sentence(absent)}") from None
                 self.changed.wait(min(left, _LOOK_SECONDS))
             return result()
-
-    def absent(self) -> dict[str, str]:
-        """Give the nodes that have not acknowledged what is served, and why not."""
-        with self.changed:
-            return self._not_acknowledged()
 
     def doubled(self) -> list[str]:
         """Name the nodes that hold more than one conversation: two Envoys go by one id."""

@@ -222,5 +222,5 @@ def _check_names(nodes: Nodes) -> list[Blocker]:
         found.append(Blocker("strangers", reason, "add their node ids to nodes, or stop them"))
     if doubled := nodes.doubled():
         reason = f"more than one Envoy goes by the node id {', '.join(doubled)}"
-        found.append(Blocker("node-ids", reason, "start each Envoy with a --service-node of its own"))
+        found.append(Blocker("node-ids", reason, "give each Envoy a node id of its own"))
     return found
