@@ -35,9 +35,7 @@ def doors_of(given: CutoverSettings) -> dict[str, list[str]]:
     }
 
 
-def _made(
-    settings: Iterable[ProxySettings], entries: Entries, may_act: MayAct, stack: ExitStack
-) -> Iterator[Proxy]:
+def _made(settings: Iterable[ProxySettings], entries: Entries, may_act: MayAct, stack: ExitStack) -> Iterator[Proxy]:
     for one in settings:
         if isinstance(one, PgBouncerSettings):
             yield _pgbouncer(one, stack)
