@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from auditor.commit_line import begin_at, end_at
 from auditor.cutover.gate_port import HttpGate
-from auditor.cutover.reverse_config import back_of, config_file, write_config
+from auditor.cutover.reverse_config import back_of, back_settings, config_file, write_config
 from auditor.settings import Settings, load
 from comparators.errors import NeedsOperator, NotReady
 from comparators.positions import Side
@@ -57,9 +57,11 @@ def reverse_plan(settings: Settings) -> ReversePlan:
 def draw_forward(settings: Settings) -> Callable[[int, int], None]:
     """Build what tells both audits of a commit: the migration's own ends at the line, the reverse one begins there."""
 
+    back = back_settings(settings)
+
     def drawn(fence: int, line: int) -> None:
         end_at(settings, fence, line)
-        begin_at(load(config_file(settings)), fence, line)
+        begin_at(back, fence, line)
 
     return drawn
 
@@ -67,8 +69,10 @@ def draw_forward(settings: Settings) -> Callable[[int, int], None]:
 def draw_back(settings: Settings) -> Callable[[int, int], None]:
     """Build what tells the reverse audit of a rollback's commit; the migration's own is prepared anew by a person."""
 
+    back = back_settings(settings)
+
     def drawn(fence: int, line: int) -> None:
-        end_at(load(config_file(settings)), fence, line)
+        end_at(back, fence, line)
 
     return drawn
 

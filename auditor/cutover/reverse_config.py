@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,12 @@ def write_config(settings: Settings, parked: Sequence[str] = ()) -> Settings:
     except OSError as error:
         raise SettingInvalid(f"{file}: {error.strerror}", hint="let this user write to state_dir") from None
     return load(file)
+
+
+def back_settings(settings: Settings) -> Settings:
+    """Give as much of the reverse audit's settings as its records need, without reading its file."""
+    folder = settings.state_dir / FOLDER
+    return replace(settings, migration=back_of(settings.migration), state_dir=folder, cutover=None)
 
 
 def config_file(settings: Settings) -> Path:

@@ -7,6 +7,7 @@ Rules of this file:
 3. Nothing is dropped but by `disarm`, before anything was carried, and by `finalize`, when an operator says so.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -36,6 +37,8 @@ from orchestrator.ports import Blocker, Facts
 ADVANCE_BYTES = 128 << 20
 """How far one look moves a parked slot: decoding that much takes the server less than a second."""
 OBSERVE_SECONDS = 2.0
+TELL_SECONDS = 0.5
+"""How long clients wait for the audits' records; those that are away are told while the guard lasts."""
 
 Drawn = Callable[[int, int], None]
 """Told the fence of the old side and the commit line of the new one, before the new side is opened."""
@@ -149,9 +152,13 @@ class Ways:
             raise NeedsOperator("the way to the new side still runs", hint="let `auditor cutover start` go on")
         self._check_slots(deadline)
         self._untold = (fence_lsn, commit_line)
-        told = self._tell()
+        telling = self._start_telling()
         enable(self._old, self._going, deadline)
-        return {"reverse": state_of(subscriptions(self._old, self._going, deadline), self._going), "audits_told": told}
+        telling.join(min(TELL_SECONDS, deadline.left()))
+        return {
+            "reverse": state_of(subscriptions(self._old, self._going, deadline), self._going),
+            "audits_told": self._untold is None,
+        }  # fmt: skip
 
     def _check_slots(self, deadline: Deadline) -> dict[str, SlotSeen]:
         names = [one.slot or one.name for one in self._seen_going(deadline)]
@@ -164,12 +171,19 @@ class Ways:
                 )
         return seen
 
+    def _start_telling(self) -> threading.Thread:
+        """Tell the audits beside what else is to be done: their records may be away, and clients must not wait."""
+        thread = threading.Thread(target=self._tell, daemon=True)
+        thread.start()
+        return thread
+
     def _tell(self) -> bool:
-        """Tell the audits; their records may be away, and clients must not wait for that."""
-        if self._untold is None:
+        """Tell the audits where theirs ends and begins, unless they were told."""
+        untold = self._untold
+        if untold is None:
             return True
         try:
-            self._drawn(*self._untold)
+            self._drawn(*untold)
         except AuditorError:
             return False
         self._untold = None

@@ -128,7 +128,6 @@ def world(pair: Pair, tmp_path: Path) -> Iterator[World]:
 def test_nobody_is_accused_of_a_cutover_and_the_reverse_audit_sees_who_writes_on_the_source(world: World) -> None:
     pair = world.pair
     with Traffic(pair.source, 1000):
-        world.audit.wait_verdict("PASS")
         world.arm()
         world.audit.wait_resolved()
     world.commit()

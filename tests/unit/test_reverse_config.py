@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 
-from auditor.cutover.reverse_config import back_of, config_file, write_config
+from auditor.cutover.reverse_config import back_of, back_settings, config_file, write_config
 from auditor.secret_ref import SecretRef
 from auditor.settings import EvidenceSettings, GateSettings, ProbeSettings, Settings, SlotOwner, SweepSettings
 from auditor.side_settings import SideSettings
@@ -65,6 +65,12 @@ def test_an_address_that_was_chosen_is_kept(tmp_path: Path) -> None:
 
 def test_a_mapping_that_cannot_be_turned_around_leaves_out_the_sweeps(tmp_path: Path) -> None:
     assert write_config(replace(_settings(tmp_path), mapping=tmp_path / "mapping.yaml")).sweep.enabled is False
+
+
+def test_its_records_are_found_without_its_file(tmp_path: Path) -> None:
+    settings = _settings(tmp_path)
+    back, written = back_settings(settings), write_config(settings)
+    assert (back.names, back.state_dir, back.transport) == (written.names, written.state_dir, written.transport)
 
 
 def test_a_name_without_room_is_refused() -> None:
