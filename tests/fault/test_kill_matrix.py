@@ -45,7 +45,8 @@ def safe(shared: Shared, order: Order, step: str, victim: str) -> Told:
 @pytest.mark.parametrize("step", STEPS)
 def test_an_orchestrator_is_disturbed(shared: Shared, step: str, how: How):
     late = LATE_ABORT if step in EARLY else None
-    safe(shared, Order(late, Kill(step, Moment.AFTER, how), returns=True), step, how)
+    moment = Moment.BEFORE if step == "watch" else Moment.AFTER  # it is done once an operator ends it
+    safe(shared, Order(late, Kill(step, moment, how), returns=True), step, how)
 
 
 @pytest.mark.parametrize("victim", ["source", "target", "journal", "proxy"])

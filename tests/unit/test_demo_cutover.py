@@ -69,7 +69,8 @@ def told(written: list[Entry], **more: Any) -> Told:
     turns = (Side.SOURCE, Side.TARGET) if end is End.PROMOTED else (Side.SOURCE,)
     values: dict[str, Any] = {
         "seconds": 10.0, "end": end, "serving": serving, "entries": written, "checked": SOUND, "writable": (serving,),
-        "turns": turns, "failures": (), "stalls": {Direction.FORWARD: 80.0}, "journal": (), "exit_codes": (0,), "log_tail": "",
+        "turns": turns, "failures": (), "stalls": {Direction.FORWARD: 80.0}, "journal": (), "exit_codes": (0,),
+        "log_tail": "",
     }  # fmt: skip
     return Told(**{**values, **more})
 
@@ -106,6 +107,7 @@ def test_a_promotion_without_a_link_needs_a_person(link: str):
         {"turns": (Side.SOURCE, Side.TARGET, Side.SOURCE, Side.TARGET)},
         {"journal": ("entry 3 was changed",)},
         {"end": None},
+        {"missed": ("commit (done)",)},
     ],
 )
 def test_no_danger_is_overlooked(bad: dict[str, Any]):

@@ -46,7 +46,7 @@ class Breakpoint:
     """One place at which an orchestrator waits, as a context manager; at its end everybody goes on."""
 
     def __init__(self, opened: Session, number: int, name: str) -> None:
-        self._opened, self._number, self._name = opened, number, name
+        self._opened, self._number, self.name = opened, number, name
 
     @property
     def reached(self) -> int | None:
@@ -60,7 +60,7 @@ class Breakpoint:
         Raises:
             TimeoutError: none came.
         """
-        wait_until(lambda: self.reached is not None, f"an orchestrator at {self._name}", seconds, 0.002)
+        wait_until(lambda: self.reached is not None, f"an orchestrator at {self.name}", seconds, 0.002)
 
     def cut(self) -> None:
         """End the waiting session with the journal: its entry is never written."""

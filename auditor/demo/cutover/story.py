@@ -110,6 +110,7 @@ class Story:
         self._guarded_at: float | None = None
         self._asked = False
         self._heals: list[Heal] = []
+        self._missed: list[str] = []
 
     def tell(self) -> Told:
         """Let it happen.
@@ -152,6 +153,7 @@ class Story:
         self._start(*self._acknowledged())
         while (reached := self._follow(list(waiting))) is not None:
             waiting.pop(reached)()
+        self._missed = [one.name for one in waiting]
 
     def _strike(self, fault: Fault, strike: Breakpoint) -> None:
         self._say(f"now: {fault.what}")
@@ -259,6 +261,7 @@ class Story:
             journal=self._journal.verify().problems,
             exit_codes=tuple(process.exit_code for process in self._processes),
             log_tail=self._log(),
+            missed=self._missed,
         )
 
 

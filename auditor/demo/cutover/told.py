@@ -40,6 +40,8 @@ class Told:
     """What speaks against its chain."""
     exit_codes: Sequence[int | None]
     log_tail: str
+    missed: Sequence[str] = ()
+    """Steps at which something was to happen, and to which it never came."""
 
     def way(self, direction: Direction) -> Attempt | None:
         """Give the last attempt in a direction."""
@@ -65,6 +67,7 @@ class Told:
             (bool(self.checked.torn), f"accounts {list(self.checked.torn)} hold half of a transaction"),
             (self.serving not in self.writable, f"the {self.serving} does not accept writes"),
             (self.end is None, "it came to no end"),
+            (bool(self.missed), f"it never came to {', '.join(self.missed)}"),
             (bool(self.journal), f"the journal does not verify: {'; '.join(self.journal)}"),
         ]
         return [text for true, text in found if true]
