@@ -56,7 +56,9 @@ class PairedRows:
         return self._looking().compare_last(fence_lsn, deadline)
 
     def write_canary(self, through: Sequence[Proxy], nonce: str, deadline: Deadline) -> Facts:
-        """Write a nonce on the new side and read it back through every proxy."""
+        """Write a nonce on the new side and read it back through every proxy; the log is followed no more."""
+        if self._last is not None:
+            self._last.close()  # what comes to the old side from now on comes back from the new one
         return self._canary.write(through, nonce, deadline)
 
     def _looking(self) -> LastRows:
