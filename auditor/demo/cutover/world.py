@@ -40,6 +40,8 @@ DATABASE = "bank"
 READY_SECONDS = 120.0
 COMMAND_SECONDS = 120.0
 PASS_SECONDS = 150.0
+PATIENCE_SECONDS = 30.0
+"""For an answer of the journal to the show itself."""
 STOP_SECONDS = 12.0
 GUARD_SECONDS = 2.0
 """How long a promoted side must be watched at least: a show is short."""
@@ -204,7 +206,8 @@ class World:
 
     def open_journal(self) -> PostgresJournal:
         """Give the journal, to read along and to leave word for an orchestrator."""
-        return self._closing.enter_context(PostgresJournal(self._dsn(self.journal, "journal", "journal"), MIGRATION))
+        dsn = self._dsn(self.journal, "journal", "journal")
+        return self._closing.enter_context(PostgresJournal(dsn, MIGRATION, patience_seconds=PATIENCE_SECONDS))
 
     def wish(self, wish: Wish) -> None:
         """Leave word for an orchestrator as its operator; its answer is not waited for."""
