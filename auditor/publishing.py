@@ -85,8 +85,8 @@ class Publisher:
         for state in self._states:
             record = self._side_record(state, now)
             if state.side is Side.TARGET:
-                record |= self._target_record(state, now)
                 items |= self._ready(state) | self._narrowed(now)
+                record |= self._target_record(state, now)
                 items |= {} if self._peers.committed() else self._shapes.look(self._scope.now(), now)
             items[f"sampler/{state.side}"] = record
             items[f"process/sampler-{state.side}"] = {
@@ -136,7 +136,7 @@ class Publisher:
             ],
             "unknown_subscriptions": list(catalogs.unknown_subscriptions) if catalogs else [],
             "unpublished": [name for name, (kind, _) in scope.left_out.items() if kind == "skipped"],
-            "scope": scope.records(),
+            "scope": scope.records(state.judged_from),
             "foreign_transactions": state.reader.counts.foreign if state.reader else 0,
             "errors": [e for e in (source.error, apply.error, apply.forbidden, nudge.error, self._scope.error) if e],
         }
@@ -192,26 +192,43 @@ class Publisher:
         }
 
     def _ready(self, state: SideState) -> Items:
-        """Note from where each table's writes without origin are foreign; earlier ones may be its initial copy."""
+        """Note from where each table is judged on either side.
+
+        On the target earlier writes without origin may be its initial copy. On the source earlier transactions may have
+        been applied before our publication on the target named the table: nobody saw what they did there.
+        """
         baseline, apply = self._peers.baseline(), self._watches.apply
         if baseline is None or apply is None:
             return {}
         generation, fresh, before = baseline["generation"], Items(), dict(state.ready_from)
-        for name, table in self._scope.now().tables.items():
+        tables = self._scope.now().tables  # before the catalogs: theirs is the later position then
+        for name in state.ready_from.keys() - tables.keys():
+            fresh[f"ready/{name}"] = {"generation": generation, "gone": True}
+            del state.ready_from[name], state.judged_from[name]
+        for name, table in tables.items():
             seen = self._peers.get(f"ready/{name}")
-            if seen is not None and seen["generation"] == generation:
-                state.ready_from[name] = int(seen["from"])
-            elif table.ready and (start := self._start_of(name, table, baseline, apply.wal_insert)):
-                fresh[f"ready/{name}"] = {"from": start, "generation": generation}
-                state.ready_from[name] = start
+            if seen is None or seen["generation"] != generation or seen.get("gone"):
+                first = seen is None or seen["generation"] != generation
+                seen = self._start_of(table, baseline, apply.wal_insert, first)
+                if not table.ready or not seen["from"]:
+                    continue
+                fresh[f"ready/{name}"] = seen
+            state.ready_from[name], state.judged_from[name] = int(seen["from"]), int(seen.get("source") or 0)
         if state.ready_from != before:
             self._scope.touch()
         return fresh
 
-    def _start_of(self, name: str, table: AuditedTable, baseline: Mapping[str, Any], insert: int) -> int:
-        """Choose the target position for a table that is seen ready for the first time; 0 while it is not known."""
-        ready_before = table.control or name in baseline["ready_tables"]
-        return int(baseline["target_start"]) if ready_before else insert
+    def _start_of(self, table: AuditedTable, baseline: Mapping[str, Any], insert: int, first: bool) -> dict[str, Any]:
+        """Choose where a table begins to be judged on either side; 0 on the target while that is not known.
+
+        Args:
+            insert: end of the target's log.
+            first: it was never in the audit since its baseline.
+        """
+        if first and (table.control or table.name in baseline["ready_tables"]):
+            return {"from": int(baseline["target_start"]), "source": 0, "generation": baseline["generation"]}
+        source = self._scope.catalogs.source_insert if self._scope.catalogs else 0
+        return {"from": insert, "source": source, "generation": baseline["generation"]}
 
     def _lost_slot(self, state: SideState, now: float) -> Items:
         """Record the interval that a lost slot leaves unaudited; it stays open until the audit is begun anew."""

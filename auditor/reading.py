@@ -48,6 +48,8 @@ class SideState:
     strangers: set[str] = field(default_factory=set)
     ready_from: dict[str, int] = field(default_factory=dict)
     """On the target: own position from which a table's writes without origin are foreign."""
+    judged_from: dict[str, int] = field(default_factory=dict)
+    """Source position after which a table is judged; 0: as soon as replication brings its rows."""
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from auditor.settings import Settings
 from comparators.errors import AuditorError, NeedsOperator
 from samplers.catalog import published_tables, subscriptions, tables
 from samplers.connections import connect
+from samplers.rows import insert_position
 from samplers.scope import Catalogs, Scope, choose_scope
 from samplers.withdrawal import in_the_way, withdraw
 
@@ -80,10 +81,12 @@ def load_scope(settings: Settings) -> tuple[Scope, Catalogs]:
     """
     names, replication = settings.names, settings.replication
     label = f"auditor {settings.migration}"
-    with connect(settings.source.conninfo(), application_name=label) as source:
+    with (
+        connect(settings.source.conninfo(), application_name=label) as source,
+        connect(settings.target.conninfo(), application_name=label) as target,
+    ):
         published = published_tables(source, replication.publications)
         source_tables = tables(source)
-    with connect(settings.target.conninfo(), application_name=label) as target:
         known = subscriptions(target)
         target_tables = tables(target)
         ours = published_tables(target, [names.publication, names.publication_inserts])
@@ -92,6 +95,7 @@ def load_scope(settings: Settings) -> tuple[Scope, Catalogs]:
             log.error("%s lost its replica identity: our publication gives way", name, extra={"action": "withdrawn"})
             withdraw(target, names.publication, target_tables[name])
         ours = [table for table in ours if table.full_name not in withdrawn]
+        source_insert = insert_position(source)
     missing = [name for name in replication.subscriptions if name not in known]
     if missing:
         raise NeedsOperator(
@@ -103,6 +107,7 @@ def load_scope(settings: Settings) -> tuple[Scope, Catalogs]:
         target=target_tables,
         subscriptions=[known[name] for name in replication.subscriptions],
         ours=ours,
+        source_insert=source_insert,
         unknown_subscriptions=tuple(sorted(set(known) - set(replication.subscriptions))),
         unknown_origins=frozenset(known[name].origin_name for name in set(known) - set(replication.subscriptions)),
     )

@@ -69,17 +69,28 @@ class Scope:
     left_out: Mapping[str, tuple[str, str]]
     """Table to (`excluded` or `skipped`, reason)."""
 
-    def records(self) -> list[dict[str, Any]]:
-        """Describe the scope as the records hold it."""
-        audited = [
-            {"table": t.name, "state": t.state, "subscription": t.subscription, "since": t.since, "reason": t.reason}
-            for t in self.tables.values()
-        ]
+    def records(self, judged_from: Mapping[str, int]) -> list[dict[str, Any]]:
+        """Describe the scope as the records hold it.
+
+        Args:
+            judged_from: source position after which each table is judged, unless its initial copy ended later; a table
+                that is not in it waits for one.
+        """
+        audited = [_record(table, judged_from.get(table.name)) for table in self.tables.values()]
         rest = [
             {"table": name, "state": state, "reason": reason, "subscription": None, "since": None}
             for name, (state, reason) in self.left_out.items()
         ]
         return sorted(audited + rest, key=lambda entry: str(entry["table"]))
+
+
+def _record(table: AuditedTable, start: int | None) -> dict[str, Any]:
+    """Describe a table as the records hold it; without a start nothing is judged of it yet."""
+    state, reason = table.state, table.reason
+    if table.ready and start is None:
+        state, reason = "skipped", "where its audit begins is not known yet"
+    since = max(table.since, start or 0)
+    return {"table": table.name, "state": state, "subscription": table.subscription, "since": since, "reason": reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,8 @@ class Catalogs:
     subscriptions: Sequence[Subscription]
     ours: Sequence[PublishedTable]
     """What our own publications on the target name."""
+    source_insert: int = 0
+    """End of the source's log, read after all the rest: what is committed later is seen on both sides."""
     unknown_subscriptions: tuple[str, ...] = ()
     """On this target, and not configured."""
     unknown_origins: frozenset[str] = frozenset()

@@ -73,7 +73,8 @@ class _Run:
 
     @property
     def done(self) -> bool:
-        return self.late or (self.source is not None and self.target is not None)
+        """Say whether nothing more comes; a chunk that is late still has its rows counted on the source."""
+        return self.source is not None and (self.late or self.target is not None)
 
 
 @dataclass(slots=True)
@@ -278,7 +279,7 @@ class TableSweep:
         started = Step(run.first, run.past_last, started_at=run.started_at, through=run.through)
         rows = sum(int(row[1] or 0) for row in run.source or ())
         held = _Held(started)
-        if run.late or run.source is None or run.target is None:
+        if run.source is None or run.target is None:
             held.found.leave(rows, LATE)
         elif self._passage.anchored and run.through is None:
             held.found.leave(rows, STILL_OPEN)

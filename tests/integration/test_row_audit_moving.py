@@ -113,7 +113,7 @@ def test_a_table_that_grows_is_compared_to_its_end(sides: Sessions, where: str) 
         )
 
     with Background(grow) as growing:
-        found = [swept(sides) for _ in range(2)]
+        found = [swept(sides, settle_seconds=30.0) for _ in range(2)]
     assert growing.times > 2
     assert [2, 2] == [len(one.differences) for one in found]
     assert ROWS <= found[0].rows <= found[1].rows

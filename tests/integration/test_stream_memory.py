@@ -57,11 +57,11 @@ class Running:
         return [payload for p, _, payload in self.core.received if p == partition]
 
     async def receives(self, frames: int, partition: int = 0) -> list[bytes]:
-        await wait_for_async(lambda: len(self.frames(partition)) >= frames, 10, f"{frames} frames")
+        await wait_for_async(lambda: len(self.frames(partition)) >= frames, 60, f"{frames} frames")
         return self.frames(partition)
 
     async def commits(self, offset: int, partition: int = 0) -> None:
-        await wait_for_async(lambda: self.log.committed(partition) == offset, 10, f"offset {offset}")
+        await wait_for_async(lambda: self.log.committed(partition) == offset, 60, f"offset {offset}")
 
     async def ticks(self, times: int = 3) -> None:
         """Let the core and the commits have their turns."""
@@ -72,7 +72,7 @@ class Running:
             done += 1
 
         self.core.on_tick = count
-        await wait_for_async(lambda: done >= times, 10, "ticks")
+        await wait_for_async(lambda: done >= times, 60, "ticks")
 
 
 @pytest.fixture

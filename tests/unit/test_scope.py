@@ -12,6 +12,7 @@ from samplers.pgoutput import Relation
 from samplers.scope import Catalogs, ScopeRouter, choose_key, choose_scope
 
 ALL = frozenset(b"IUDT")
+FROM_THE_START = {"public.t": 0}
 OPERATIONS = frozenset({"insert", "update", "delete", "truncate"})
 
 
@@ -104,12 +105,22 @@ def test_a_table_that_cannot_be_audited_is_named_with_the_reason(change, reason)
 def test_a_table_of_which_only_inserts_can_be_followed_is_not_audited_in_full():
     keyless = shape(identity="n", primary_key=())
     scope = scope_of(catalogs([shape()], [keyless], [published()], ours=[published(operations={"insert", "truncate"})]))
-    assert ["partial"] == [entry["state"] for entry in scope.records()]
+    assert ["partial"] == [entry["state"] for entry in scope.records(FROM_THE_START)]
 
 
 def test_a_publication_that_shows_inserts_only_by_the_users_will_is_audited_in_full():
     shown = [published(operations={"insert"})]
-    assert ["audited"] == [entry["state"] for entry in scope_of(catalogs([shape()], [shape()], shown)).records()]
+    scope = scope_of(catalogs([shape()], [shape()], shown))
+    assert ["audited"] == [entry["state"] for entry in scope.records(FROM_THE_START)]
+
+
+def test_a_table_is_not_judged_before_it_is_known_where_its_audit_begins():
+    scope = scope_of(catalogs([shape()], [shape()], [published()]))
+    (table,) = scope.tables.values()
+    assert ["skipped"] == [entry["state"] for entry in scope.records({})]
+    for start, since in ((0, table.since), (table.since + 7, table.since + 7)):
+        (entry,) = scope.records({table.name: start})
+        assert ("audited", since) == (entry["state"], entry["since"])
 
 
 def test_a_name_with_a_dot_is_never_taken_for_another():
