@@ -206,10 +206,9 @@ class Publisher:
             fresh[f"ready/{name}"] = {"generation": generation, "gone": True}
             del state.ready_from[name], state.judged_from[name]
         for name, table in tables.items():
-            seen = self._peers.get(f"ready/{name}")
-            if seen is None or seen["generation"] != generation or seen.get("gone"):
-                first = seen is None or seen["generation"] != generation
-                seen = self._start_of(table, baseline, apply.wal_insert, first)
+            seen = self._noted(name, generation)
+            if seen is None or seen.get("gone"):
+                seen = self._start_of(table, baseline, apply.wal_insert, first=seen is None)
                 if not table.ready or not seen["from"]:
                     continue
                 fresh[f"ready/{name}"] = seen
@@ -217,6 +216,11 @@ class Publisher:
         if state.ready_from != before:
             self._scope.touch()
         return fresh
+
+    def _noted(self, name: str, generation: int) -> Mapping[str, Any] | None:
+        """Give what was noted of a table since the baseline that holds."""
+        seen = self._peers.get(f"ready/{name}")
+        return seen if seen is not None and seen["generation"] == generation else None
 
     def _start_of(self, table: AuditedTable, baseline: Mapping[str, Any], insert: int, first: bool) -> dict[str, Any]:
         """Choose where a table begins to be judged on either side; 0 on the target while that is not known.

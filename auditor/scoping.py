@@ -10,7 +10,7 @@ from samplers.catalog import published_tables, subscriptions, tables
 from samplers.connections import connect
 from samplers.rows import insert_position
 from samplers.scope import Catalogs, Scope, choose_scope
-from samplers.withdrawal import in_the_way, withdraw
+from samplers.withdrawal import give_way
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +90,7 @@ def load_scope(settings: Settings) -> tuple[Scope, Catalogs]:
         known = subscriptions(target)
         target_tables = tables(target)
         ours = published_tables(target, [names.publication, names.publication_inserts])
-        withdrawn = in_the_way(ours, target_tables, names.publication, target.info.server_version)
-        for name in withdrawn:
-            log.error("%s lost its replica identity: our publication gives way", name, extra={"action": "withdrawn"})
-            withdraw(target, names.publication, target_tables[name])
-        ours = [table for table in ours if table.full_name not in withdrawn]
+        ours = give_way(target, names.publication, ours, target_tables)
         source_insert = insert_position(source)
     missing = [name for name in replication.subscriptions if name not in known]
     if missing:

@@ -4,7 +4,8 @@ A published UPDATE or DELETE of a table without a replica identity is an error, 
 keeps such tables out; a key that is dropped later is noticed here, and our publication gives way (decision 0022).
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 
 from psycopg import Error, sql
 
@@ -12,6 +13,23 @@ from samplers.catalog import PublishedTable, TableShape
 from samplers.connections import failure
 from samplers.plan import identity_missing
 from samplers.rows import Session
+
+log = logging.getLogger(__name__)
+
+
+def give_way(
+    target: Session, publication: str, ours: Sequence[PublishedTable], shapes: Mapping[str, TableShape]
+) -> list[PublishedTable]:
+    """Take every table out of our publication that makes writes fail; give those that stay.
+
+    Raises:
+        NotPermitted, SideUnavailable, ...: some may still be there; call again.
+    """
+    withdrawn = in_the_way(ours, shapes, publication, target.info.server_version)
+    for name in withdrawn:
+        log.error("%s lost its replica identity: our publication gives way", name, extra={"action": "withdrawn"})
+        withdraw(target, publication, shapes[name])
+    return [table for table in ours if table.full_name not in withdrawn]
 
 
 def in_the_way(
