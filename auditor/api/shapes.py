@@ -254,6 +254,7 @@ CUTOVER_REPORT = record(
         "proof": several(_LINK),
         "steps": several(_STEP_TOLD),
         "journal": record("What recomputing the chain found.", {"entries": COUNT, "head": TEXT, "intact": FLAG}),
+        "next_steps": several(TEXT),
     },
 )
 CUTOVER_PLAN = record(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from auditor.cutover.story import Attempt, Link, StepTold, current, phase_times
-from orchestrator.cutover import ALL_STEPS, Phase, Run, Step
+from orchestrator.cutover import ALL_STEPS, Event, Phase, Run, Step
 from orchestrator.records import Approval, Direction, Entry, Lease, Request, Verified
 
 Document = dict[str, Any]
@@ -70,6 +70,7 @@ def next_steps(seen: Seen, run: Run) -> list[str]:
     if seen.owed is not None:
         return [
             f"auditor cutover report --attempt {seen.owed}",
+            *audit_steps(run),
             f"auditor cutover approve, then auditor cutover start --acknowledge {seen.owed}",
         ]
     if run.phase is Phase.GUARDED:
@@ -80,7 +81,14 @@ def next_steps(seen: Seen, run: Run) -> list[str]:
         return ["auditor cutover status --watch"]
     if run.phase is Phase.FINALIZED:
         return ["auditor cutover report"]
-    return ["auditor cutover plan", "auditor cutover approve", "auditor cutover start"]
+    return [*audit_steps(run), "auditor cutover plan", "auditor cutover approve", "auditor cutover start"]
+
+
+def audit_steps(run: Run) -> list[str]:
+    """Say what becomes of the migration's audit: it ended at the commit, and a rollback does not bring it back."""
+    if run.ended is not Event.RETURNED:
+        return []
+    return ["auditor prepare: the audit ended at the commit; this begins it anew, with a new baseline"]
 
 
 def writable(attempts: Sequence[Attempt]) -> str | None:
@@ -126,6 +134,7 @@ def report_document(migration: str, attempt: Attempt, verified: Verified, reques
         "requests": [request_document(one) for one in requests if attempt.began <= one.at <= attempt.last],
         "journal": {"entries": verified.entries, "head": verified.head, "intact": verified.intact,
                     "problems": list(verified.problems)},
+        "next_steps": audit_steps(attempt.run),
     }  # fmt: skip
 
 

@@ -81,6 +81,7 @@ def headline(document: Document) -> list[tuple[str, Any]]:
         ("started", f"{document['started_at']} by {document['started_by']}"),
         ("last entry", document["last_at"]),
         ("report made", document["made_at"]),
+        *(("next", step) for step in document["next_steps"]),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from auditor.cutover.documents import Seen, report_document, status_document, writable
+from auditor.cutover.report import markdown
 from auditor.cutover.story import PROOF, State, attempts_of, owed, phase_times
 from orchestrator.cutover import STEPS, Event
 from orchestrator.records import Direction, Kind, Lease, Request, Verified, Wish
@@ -105,6 +106,17 @@ def test_an_abort_leaves_the_old_side_writable_and_a_rollback_the_source() -> No
     back.until("retire-way-back").event(Event.RETURNED)
     assert writable(attempts_of(back.entries)) == "source"
     assert status_of(back)["result"] == "rolled back"
+
+
+def test_after_a_rollback_status_and_report_say_that_the_audit_is_begun_anew() -> None:
+    back = whole().event(Event.ROLLBACK, reason="slow").again(Direction.BACK).event(Event.ROLLBACK, reason="slow")
+    back.until("retire-way-back").event(Event.RETURNED)
+    status = status_of(back, owed=1)
+    assert [step.split(":")[0] for step in status["next_steps"]][1] == "auditor prepare"
+    assert status_of(back)["next_steps"][0].startswith("auditor prepare: the audit ended at the commit")
+    document = report_document("orders", attempts_of(back.entries)[-1], Verified(9, "h", ()), ())
+    assert "auditor prepare: the audit ended at the commit" in markdown(document)
+    assert "auditor prepare" not in markdown(report_document("orders", told(whole()), Verified(9, "h", ()), ()))
 
 
 def test_the_status_says_what_to_do_next() -> None:
