@@ -25,7 +25,7 @@ BUSY_SECONDS = 2.0
 """For the clients to be at work before anything is asked of them."""
 GUARD_SECONDS = 3.0
 """How long the show lets the promoted side be watched before its operator closes the door."""
-END_SECONDS = 240.0
+END_SECONDS = 600.0
 LOOK_SECONDS = 0.05
 AGAIN_SECONDS = 1.0
 CLIENTS_SECONDS = 60.0
