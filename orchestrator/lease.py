@@ -20,7 +20,9 @@ from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.records import Journal, LeaseLost
 
 TTL_SECONDS = 10.0
-RENEW_SECONDS = 2.0
+RENEW_SHARE = 0.2
+"""Of its time, after which a lease is renewed."""
+RENEW_SECONDS = TTL_SECONDS * RENEW_SHARE
 MARGIN_SECONDS = 0.25
 """Taken off what a holder believes is left: what runs between a look at the clock and the statement after it."""
 

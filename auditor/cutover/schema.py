@@ -5,6 +5,7 @@ from orchestrator.cutover import ALL_STEPS, Phase
 
 HOLD_BUDGET_MS = 750
 GUARD_SECONDS = 3600
+LEASE_SECONDS = 10
 APPROVALS_NEEDED = 1
 APPROVAL_SECONDS = 3600
 MAX_P99_MS = 50
@@ -153,6 +154,13 @@ CUTOVER: Schema = mapping(
             "How long the target is watched after the switch before an operator may finalize.",
             minimum=0,
             default=GUARD_SECONDS,
+        ),
+        "lease_seconds": number(
+            "a number of seconds from 4 to 60",
+            "How long an orchestrator that is not heard of any more keeps everybody else from acting.",
+            minimum=4,
+            maximum=60,
+            default=LEASE_SECONDS,
         ),
         "steps": {
             "type": "object",

@@ -138,6 +138,8 @@ class CutoverSettings:
     """The longest that writes may be held."""
     guard_seconds: float = schema.GUARD_SECONDS
     """How long the target is watched after the switch."""
+    lease_seconds: float = schema.LEASE_SECONDS
+    """How long nobody acts once an orchestrator is not heard of any more."""
     steps: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Deadlines in seconds that differ from a step's own."""
     fence: FenceSettings = FenceSettings()
@@ -167,10 +169,13 @@ class CutoverSettings:
         return tuple(found)
 
 
+_PLAIN = ("hold_budget_ms", "guard_seconds", "lease_seconds")
+
+
 def read_cutover(value: Mapping[str, Any], file: Path, folder: Path) -> CutoverSettings:
     """Read the section, which is known to be valid; relative paths count from `folder`."""
     where = f"{file}: cutover"
-    plain = {name: value[name] for name in ("hold_budget_ms", "guard_seconds") if name in value}
+    plain = {name: value[name] for name in _PLAIN if name in value}
     return CutoverSettings(
         journal=side_at(value["journal"], f"{where}.journal", folder),
         control=MappingProxyType(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from auditor.cutover.documents import Document, planned_document
 from auditor.settings import Settings
 from orchestrator.cutover import ABORT_STEPS, ROLLBACK_STEPS, STEPS, Step
+from orchestrator.lease import RENEW_SHARE
 from orchestrator.rules import Rules
 
 WAYS: tuple[tuple[str, tuple[Step, ...]], ...] = (
@@ -38,6 +39,8 @@ def rules_of(settings: Settings) -> Rules:
         steps=given.steps,
         hold_budget_ms=given.hold_budget_ms,
         guard_seconds=given.guard_seconds,
+        lease_seconds=given.lease_seconds,
+        renew_seconds=given.lease_seconds * RENEW_SHARE,
         approvals_needed=given.approvals.needed,
         max_p99_ms=given.suite.max_p99_ms if watched else None,
         max_error_share=given.suite.max_error_share if watched else None,

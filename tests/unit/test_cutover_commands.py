@@ -420,10 +420,13 @@ def gate_away(world: World, moment: str) -> None:
 
 
 def test_the_rules_are_the_configurations(desk: Desk) -> None:
-    document = changed(guard_seconds=9, hold_budget_ms=400, approvals={"needed": 2}, suite={"max_p99_ms": 7})
+    document = changed(
+        guard_seconds=9, hold_budget_ms=400, lease_seconds=5, approvals={"needed": 2}, suite={"max_p99_ms": 7}
+    )
     desk.file.write_text(yaml.safe_dump(document))
     rules = rules_of(load(desk.file))
     assert (rules.guard_seconds, rules.hold_budget_ms, rules.approvals_needed) == (9, 400, 2)
+    assert (rules.lease_seconds, rules.renew_seconds) == (5, 1)
     assert rules.max_p99_ms is None
     reads = {"reads": [{"name": "one", "sql": "SELECT 1"}], "max_p99_ms": 7}
     desk.file.write_text(yaml.safe_dump(changed(suite=reads)))

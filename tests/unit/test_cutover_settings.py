@@ -109,14 +109,14 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     assert isinstance(pool, PgBouncerSettings)
     assert pool.config == tmp_path / "pgbouncer.ini"
     assert dict(pool.places) == {Side.SOURCE: "host=10.0.0.1 port=5432", Side.TARGET: "host=10.0.0.2 port=5432"}
-    assert (cutover.hold_budget_ms, cutover.guard_seconds) == (750, 3600)
+    assert (cutover.hold_budget_ms, cutover.guard_seconds, cutover.lease_seconds) == (750, 3600, 10)
     assert (cutover.fence, cutover.approvals, cutover.suite) == (FenceSettings(), ApprovalSettings(), SuiteSettings())
     assert (cutover.consumers, cutover.hooks, dict(cutover.steps)) == ((), (), {})
 
 
 def test_a_default_is_the_same_in_the_schema_and_in_the_values(tmp_path: Path) -> None:
     cutover, described = read(tmp_path, SMALLEST), schema.CUTOVER["properties"]
-    for name in ("hold_budget_ms", "guard_seconds"):
+    for name in ("hold_budget_ms", "guard_seconds", "lease_seconds"):
         assert getattr(cutover, name) == described[name]["default"]
     for area in ("approvals", "suite", "fence"):
         for name, one in described[area]["properties"].items():
