@@ -27,6 +27,11 @@ SETTINGS = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let whoever wants it run what takes too long for every run."""
+    parser.addoption("--whole-kill-matrix", action="store_true", help="every case of docs/kill-matrix.md: for hours")
+
+
 @pytest.fixture(scope="session")
 def postgres_source() -> Iterator[PostgresServer]:
     """PostgreSQL 16, shared by the whole run: do not stop it (`private_pair` may be)."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from auditor.demo.cutover.story import Order, Story
 from auditor.demo.cutover.told import Told
@@ -10,6 +10,8 @@ from auditor.demo.cutover.world import Plan, World
 from tests.unaudited import Forked
 
 UNAUDITED = Plan(audited=False, launcher=Forked)
+HASTY = replace(UNAUDITED, config={"cutover": {"lease_seconds": 4}})
+"""Whoever is killed is followed soon."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,6 @@ from comparators.positions import Side
 from orchestrator.cutover import ABORT_STEPS, ALL_STEPS, STEPS, Event
 from orchestrator.records import Direction, Entry, Kind
 
-BUSY_SECONDS = 2.0
-"""For the clients to be at work before anything is asked of them."""
-GUARD_SECONDS = 3.0
-"""How long the show lets the promoted side be watched before its operator closes the door."""
 END_SECONDS = 600.0
 LOOK_SECONDS = 0.05
 AGAIN_SECONDS = 1.0
@@ -82,6 +78,10 @@ class Order:
     """The operator leads everything back at the end, so that the next story can begin where this one did."""
     pause: float = 0.05
     """Seconds that each client thinks between two transactions."""
+    busy: float = 2.0
+    """Seconds for which the clients are at work before anything is asked of them."""
+    guard: float = 3.0
+    """Seconds for which the promoted side is watched before its operator asks for anything."""
     meanwhile: Callable[[World], None] | None = None
     """Is done while the promoted side is watched, before the operator asks for anything."""
 
@@ -127,7 +127,7 @@ class Story:
             closing.callback(self._heal)
             live.start()
             closing.callback(live.stop)
-            time.sleep(BUSY_SECONDS)
+            time.sleep(self._order.busy)
             world.await_pass()
             world.answer("cutover", "approve", "--by", OPERATOR)
             witness.start()
@@ -230,7 +230,7 @@ class Story:
 
     def _keep_door(self) -> None:
         """Do what an operator does once the promoted side was watched for a while."""
-        due = self._guarded_at is not None and time.monotonic() > self._guarded_at + GUARD_SECONDS
+        due = self._guarded_at is not None and time.monotonic() > self._guarded_at + self._order.guard
         if due and self._order.wish and not self._asked:
             self._asked = True
             if self._order.meanwhile:
