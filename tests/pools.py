@@ -1,6 +1,10 @@
 """PgBouncers before a pair of databases, and clients that write through them."""
 
 import contextlib
+import http.server
+import json
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -11,12 +15,13 @@ import psycopg
 
 from auditor.servers import PgBouncerServer
 from comparators.positions import Side
-from orchestrator.adapters.commands import CommandedProxy, exec_proxy
+from orchestrator.adapters.commands import CommandedProxy, exec_proxy, webhook_proxy
 from orchestrator.adapters.pgbouncer import PgBouncer
 from orchestrator.deadlines import Deadline
 from tests.helpers import Database, Pair, unique_name
 
 PASSWORD = "pooled"
+TOKEN = "a-token-of-the-tests"
 SCRIPT = """#!/bin/sh
 set -e
 ask() {{ "{psql}" -XAtq "{admin}" -c "$1"; }}
@@ -127,6 +132,42 @@ def one_pool(pair: Pair) -> Iterator[Pool]:
 
 def commanded(pool: Pool, folder: Path) -> CommandedProxy:
     """Lead a PgBouncer by a script, as a proxy of the user's own."""
+    action = [str(_script(pool, folder))]
+    return exec_proxy(pool.name, hold=action, release=action, route=action, observe=action, probe=pool.dsn)
+
+
+@contextlib.contextmanager
+def hooked(pool: Pool, folder: Path) -> Iterator[CommandedProxy]:
+    """Lead a PgBouncer by a web service that does what the script does, for whoever has the token."""
+    script = _script(pool, folder)
+
+    class Service(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            status, answer = (401, b"")
+            if self.headers["Authorization"] == f"Bearer {TOKEN}":
+                words = {"AUDITOR_ACTION": told["action"], "AUDITOR_TO": told.get("to", "")}
+                done = subprocess.run([script], env=os.environ | words, capture_output=True, timeout=60, check=False)
+                status, answer = (500 if done.returncode else 200, done.stdout)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing of each request."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/lead"
+        try:
+            yield webhook_proxy(pool.name, url=url, token=TOKEN, probe=pool.dsn)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _script(pool: Pool, folder: Path) -> Path:
     script = folder / "lead"
     script.write_text(
         SCRIPT.format(
@@ -138,8 +179,7 @@ def commanded(pool: Pool, folder: Path) -> CommandedProxy:
         )
     )
     script.chmod(0o700)
-    action = [str(script)]
-    return exec_proxy(pool.name, hold=action, release=action, route=action, observe=action, probe=pool.dsn)
+    return script
 
 
 @dataclass

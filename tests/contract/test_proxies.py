@@ -1,4 +1,4 @@
-"""What every proxy promises, whoever leads it: the fake of the model's tests, PgBouncer, and one led by programs."""
+"""What every proxy promises, whoever leads it: the model's fake, PgBouncer, one led by programs or by a web service."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from orchestrator.deadlines import Deadline
 from orchestrator.ports import Proxy
 from tests.cutovers import World
 from tests.helpers import Pair
-from tests.pools import commanded, one_pool, soon
+from tests.pools import commanded, hooked, one_pool, soon
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Subject:
     systems: dict[Side, str]
 
 
-@pytest.fixture(params=["fake", "pgbouncer", "programs"])
+@pytest.fixture(params=["fake", "pgbouncer", "programs", "webhook"])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     if request.param == "fake":
         yield Subject(World(proxies=1).proxies[0], {side: f"system of {side}" for side in Side})
@@ -32,7 +32,11 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
     with one_pool(pair) as pool:
         asked = "SELECT system_identifier::text FROM pg_control_system()"
         systems = {Side.SOURCE: pair.source.value(asked), Side.TARGET: pair.target.value(asked)}
-        yield Subject(pool.driver() if request.param == "pgbouncer" else commanded(pool, tmp_path), systems)
+        if request.param == "webhook":
+            with hooked(pool, tmp_path) as proxy:
+                yield Subject(proxy, systems)
+        else:
+            yield Subject(pool.driver() if request.param == "pgbouncer" else commanded(pool, tmp_path), systems)
 
 
 def test_one_that_is_ready_has_nothing_against_it(subject: Subject) -> None:
