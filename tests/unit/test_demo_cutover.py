@@ -125,6 +125,15 @@ def test_an_abort_is_bad_but_safe_and_names_its_reason():
     assert PERSON == exit_code(told(whole()), fault)
 
 
+def test_two_writers_of_an_abort_are_seen_until_the_target_is_opened_as_before():
+    assert told(aborted("x"), turns=(Side.SOURCE, Side.TARGET)).two_writers
+    assert not told(aborted("x"), writable=(Side.SOURCE, Side.TARGET)).two_writers
+    witness = Witness({})
+    witness.seen += [(1.0, Side.TARGET, False), (2.0, Side.SOURCE, True), (3.0, Side.TARGET, True)]
+    assert [Side.SOURCE] == witness.turns(3.0)
+    assert [Side.SOURCE, Side.TARGET] == witness.turns()
+
+
 def test_what_a_story_needs_so_that_it_comes_to_a_step():
     assert set(ALL_STEPS) == set(KILLABLE)
     assert LATE_ABORT is Kill("open-old").fault

@@ -100,7 +100,7 @@ class Witness:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, name="witness", daemon=True)
         self.seen: list[tuple[float, Side, bool]] = []
-        """When a try began, on the monotonic clock; where; whether it could write."""
+        """When a try ended, on the monotonic clock; where; whether it could write."""
 
     def start(self) -> None:
         self._thread.start()
@@ -110,12 +110,15 @@ class Witness:
         if self._thread.ident is not None:
             self._thread.join(30)
 
-    def turns(self) -> list[Side]:
+    def turns(self, until: float = float("inf")) -> list[Side]:
         """List the sides in the order in which they could be written to, from when the target was first closed.
 
         One writer at a time is `[SOURCE]` where nothing was promoted, `[SOURCE, TARGET]` where it was.
+
+        Args:
+            until: what is seen later, on the monotonic clock, does not count.
         """
-        seen = list(self.seen)
+        seen = [one for one in self.seen if one[0] < until]
         closed = next((n for n, (_, side, open_) in enumerate(seen) if side is Side.TARGET and not open_), None)
         if closed is None:
             return []
@@ -128,5 +131,5 @@ class Witness:
     def _look(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             for side, app in self._sides.items():
-                began = time.monotonic()
-                self.seen.append((began, side, writable(app)))
+                could = writable(app)
+                self.seen.append((time.monotonic(), side, could))

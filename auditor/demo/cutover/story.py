@@ -25,6 +25,7 @@ END_SECONDS = 600.0
 LOOK_SECONDS = 0.05
 AGAIN_SECONDS = 1.0
 CLIENTS_SECONDS = 60.0
+ZOMBIE_SECONDS = 120.0
 FINAL = (0, 1, 2, 4)
 """Exit codes of an orchestrator that will not do more if it is started again."""
 
@@ -111,6 +112,7 @@ class Story:
         self._asked = False
         self._heals: list[Heal] = []
         self._missed: list[str] = []
+        self._stopped: Running | None = None
 
     def tell(self) -> Told:
         """Let it happen.
@@ -153,6 +155,7 @@ class Story:
         self._start(*self._acknowledged())
         while (reached := self._follow(list(waiting))) is not None:
             waiting.pop(reached)()
+        self._wake()
         self._missed = [one.name for one in waiting]
 
     def _strike(self, fault: Fault, strike: Breakpoint) -> None:
@@ -176,9 +179,15 @@ class Story:
         else:
             hit.go_on()
         if kill.how is How.STOP:
+            self._stopped = self._processes[-1]
             self._start()
-            self._follow([])
-            os.kill(pid, signal.SIGCONT)
+
+    def _wake(self) -> None:
+        """Let the one go on that was stopped, and see it end by itself: whatever it still does is witnessed."""
+        if (zombie := self._stopped) is not None:
+            self._say("now: the one that was stopped wakes")
+            os.kill(zombie.pid, signal.SIGCONT)
+            wait_until(lambda: not zombie.alive, "the end of the one that was stopped", ZOMBIE_SECONDS)
 
     def _start(self, *options: str) -> None:
         self._processes.append(self._world.launch("cutover", "start", *options))
@@ -255,7 +264,7 @@ class Story:
             entries=self._entries,
             checked=check(self._world.sides[serving].admin, live.folder),
             writable=tuple(side for side, stage in self._world.sides.items() if writable(stage.app)),
-            turns=tuple(witness.turns()),
+            turns=tuple(witness.turns(_opened_as_before(self._entries))),
             failures=tuple(live.failures),
             stalls=_stalls(self._entries, live),
             journal=self._journal.verify().problems,
@@ -263,6 +272,13 @@ class Story:
             log_tail=self._log(),
             missed=self._missed,
         )
+
+
+def _opened_as_before(entries: Sequence[Entry]) -> float:
+    """Say when (monotonic clock) an abort began to open the target as it was."""
+    ahead = time.time() - time.monotonic()  # the journal's server and the witness have one clock here
+    opened = (one.at.timestamp() - ahead for one in entries if one.step == "disarm" and one.kind is Kind.INTENT)
+    return min(opened, default=float("inf"))
 
 
 def _stalls(entries: Sequence[Entry], live: LiveClients) -> dict[Direction, float]:

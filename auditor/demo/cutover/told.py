@@ -76,10 +76,9 @@ class Told:
     def two_writers(self) -> bool:
         """Say whether the sides took turns that no cutover allows."""
         promotions = sum(entry.kind is Kind.DONE and entry.step == "commit" for entry in self.entries)
-        aborted = self.end is End.ABORTED
-        # an abort opens the target as it was before: what the witness sees from then on is the user's own affair
         changes = sum(one is not other for one, other in pairwise(self.turns))
-        return not aborted and (changes > promotions or (self.end is not None and len(self.writable) > 1))
+        switched = self.end not in (None, End.ABORTED)  # an abort opens the target as it was before
+        return changes > promotions or (switched and len(self.writable) > 1)
 
     @property
     def reasons(self) -> list[str]:
