@@ -68,7 +68,7 @@ class Audit:
         """Run one command of the auditor on this migration and check its exit status."""
         done = subprocess.run(
             [sys.executable, "-m", "auditor", *arguments, "-c", str(self.file)], capture_output=True, text=True,
-            timeout=120, cwd=ROOT,
+            timeout=400, cwd=ROOT,
         )  # fmt: skip
         if expect is not None:
             assert expect == done.returncode, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -86,7 +86,7 @@ class Audit:
         """Stop `auditor run`."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(20)
+            self._process.wait(60)
             self._process = None
 
     def __enter__(self) -> "Audit":
