@@ -14,7 +14,7 @@ from tests.traffic import BURST, Traffic, patients
 pytestmark = pytest.mark.alone
 
 BUSY_MACHINE = {
-    "lag-ms": 500, "in-window-share": 0.0, "lag-bytes": 16 << 20, "marker-ms": 2000, "apply-headroom": 0,
+    "lag-ms": 30_000, "in-window-share": 0.0, "lag-bytes": 1 << 30, "marker-ms": 30_000, "apply-headroom": 0,
 }  # fmt: skip
 """What other tests on the same processors spoil; all that is about differences and completeness is the default."""
 OURS = (
