@@ -249,6 +249,7 @@ def _apply(record: Mapping[str, Any] | None, control: str) -> ApplySeen | None:
         audited=_scope(record.get("scope"), "audited"),
         skipped=_scope(record.get("scope"), "skipped"),
         to_cover=_to_cover(record.get("scope"), control),
+        judged_from=judged_from(record.get("scope")),
     )
 
 
@@ -288,6 +289,17 @@ def _to_cover(value: Any, control: str) -> tuple[str, ...] | None:
     if excluded is None or everything is None:
         return None
     return tuple(table for table in everything if table not in excluded and not table.startswith(control))
+
+
+def judged_from(value: Any) -> dict[str, int]:
+    """Give where each audited table begins to be judged, as far as it is said; of two positions the later."""
+    starts: dict[str, int] = {}
+    for item in value if isinstance(value, list | tuple) else ():
+        start = fields.whole(item, "since") if isinstance(item, Mapping) else None
+        if start is not None and item.get("state") == "audited":
+            name = str(item.get("table"))
+            starts[name] = max(start, starts.get(name, 0))
+    return dict(sorted(starts.items()))
 
 
 def _cores(records: Records) -> dict[int, CoreSeen]:

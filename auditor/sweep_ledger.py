@@ -62,6 +62,7 @@ class Ledger:
         self._failures: Counter[str] = Counter()
         self._retry_at: dict[str, float] = {}
         self._urgent: set[str] = set()
+        self._judged_from: dict[str, int] = {}
         self.done: set[str] = set()
         """Tables of which a sweep was completed by this process."""
 
@@ -89,6 +90,11 @@ class Ledger:
         """Sweep a table as soon as possible."""
         with self._lock:
             self._urgent.add(table)
+
+    def judge_from(self, starts: Mapping[str, int]) -> None:
+        """Note after which source position the logs are compared for each table: sweeps before it do not suffice."""
+        with self._lock:
+            self._judged_from = dict(starts)
 
     @property
     def busy(self) -> bool:
@@ -231,6 +237,8 @@ class Ledger:
             return False
         line = self._known.get(name)
         if name in self._urgent or line is None or line.now is not None or line.finished_at is None:
+            return True
+        if line.last.through is not None and line.last.through < self._judged_from.get(name, 0):
             return True
         return now >= line.finished_at + (self._every if line.last.whole else min(self._every, NOT_WHOLE_SECONDS))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from auditor.coverage import Coverage
 from auditor.crosscheck import CrossCheck
+from auditor.evidence import judged_from
 from auditor.evidence_key import evidence_key
 from auditor.peers import Peers, Standing
 from auditor.records import Records, open_records
@@ -111,6 +112,7 @@ class Sweeper:
             CrossCheck(self._peers), every_seconds=0.0 if self._wanted.once else settings.sweep.every_seconds,
             over=Standing(lambda: open_records(settings)).over,
         )  # fmt: skip
+        self._learn_starts()
         self.brake = Brake(load, self._limits)
         self._tables: Tables | None = None
         self._error: str | None = None
@@ -145,12 +147,18 @@ class Sweeper:
             area, _, identity = key.partition("/")
             if key == "baseline":
                 self._wake.set()
+            if key == "sampler/target":
+                self._learn_starts()
             if area == "recheck" and (table := self._findings.table_of(identity)):
                 self.ledger.hurry(table)
         self.brake.look()
         if time.monotonic() >= self._published + PUBLISH_SECONDS:
             self._published = time.monotonic()
             self._publish()
+
+    def _learn_starts(self) -> None:
+        scope = (self._peers.get("sampler/target") or {}).get("scope")
+        self.ledger.judge_from(judged_from(scope))
 
     def _limits(self) -> Mapping[str, float]:
         said = self._peers.get("sweep/limits") or {}

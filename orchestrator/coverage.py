@@ -18,7 +18,7 @@ from orchestrator.measured import (
     number_of,
     process_age,
 )
-from orchestrator.seen import BaselineSeen, CoverageSeen, Evidence, GapSeen, SkipSeen, SweeperSeen
+from orchestrator.seen import ApplySeen, BaselineSeen, CoverageSeen, Evidence, GapSeen, SkipSeen, SweeperSeen
 
 SWEEPING = ("swept", "sweeping", "waiting")
 """States of a table in which its last complete sweep counts."""
@@ -85,6 +85,7 @@ def coverage_of(evidence: Evidence, limits: Limits, now: float) -> Coverage:
                 accepted[table] = _accepted(seen, now)
             else:
                 _check_sweep(seen, baseline, now)
+                _check_position(seen, baseline, _start_of(table, apply))
                 swept[table] = seen
         except Unknown as unknown:
             lacking[table] = unknown
@@ -123,7 +124,6 @@ def _check_sweep(seen: CoverageSeen, baseline: BaselineSeen, now: float) -> None
     counts = {name: number_of(getattr(seen, name), f"its number of rows ({name})") for name in COUNTS}
     if counts["verified"] > counts["rows"]:
         raise Unknown(f"{counts['verified']:.0f} of {counts['rows']:.0f} rows verified makes no sense")
-    _check_position(seen, baseline)
     began, ended = age_of(seen.at, now, "its sweep"), age_of(seen.finished_at, now, "the end of its sweep")
     if ended > began:
         raise Unknown("its sweep ended before it began")
@@ -131,11 +131,26 @@ def _check_sweep(seen: CoverageSeen, baseline: BaselineSeen, now: float) -> None
         raise Unknown("its sweep is older than the audit")
 
 
-def _check_position(seen: CoverageSeen, baseline: BaselineSeen) -> None:
+def _start_of(table: str, apply: ApplySeen) -> int:
+    """Give the source position after which the logs are compared for a table; 0 where they never are.
+
+    Raises:
+        Unknown: the table is audited by the logs, and nobody says from where.
+    """
+    if table in (apply.audited or ()) and table not in apply.judged_from:
+        raise Unknown("from where its changes are compared is not known")
+    return apply.judged_from.get(table, 0)
+
+
+def _check_position(seen: CoverageSeen, baseline: BaselineSeen, start: int) -> None:
+    """Take a sweep that leaves nothing unread before the position where the comparison of the logs begins."""
     if seen.through is None and seen.unverified:
         return  # rows that are not verified are proved through nothing; they are counted by `unverified-rows`
-    if number_of(seen.through, "the position that it proves") < (baseline.floor or 0):
+    through = number_of(seen.through, "the position that it proves")
+    if through < (baseline.floor or 0):
         raise Unknown("it proves a position before the audit began")
+    if through < start:
+        raise Unknown("it proves a position before its changes began to be compared; it is swept again")
 
 
 def _sweeper(evidence: Evidence, limits: Limits, now: float) -> tuple[SweeperSeen, float]:

@@ -73,6 +73,8 @@ class ApplySeen:
     skipped: tuple[str, ...] | None = None
     to_cover: tuple[str, ...] | None = None
     """Tables that sweeps have to cover: all of the scope but those excluded by the configuration, and our own."""
+    judged_from: Mapping[str, int] = field(default_factory=dict)
+    """Source position after which the logs are compared for each audited table."""
 
 
 @dataclass(frozen=True, slots=True)

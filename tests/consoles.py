@@ -22,7 +22,7 @@ Records = dict[str, dict[str, Any]]
 def troubled_records(now: float = NOW) -> Records:
     """Give records of a migration of which each section of the page has something to show."""
     records = good_records(now)
-    scope = [{"table": f"public.{name}", "state": "audited", "reason": ""} for name in (*TABLES, "events")]
+    scope = [{"table": f"public.{name}", "state": "audited", "reason": "", "since": 0} for name in (*TABLES, "events")]
     for number, name in enumerate(TABLES):
         rows = 1200 * 7**number % 9_000_000
         line = covered(f"public.{name}", now, rows=rows, verified=rows, at=now - 900 - 300 * number)
@@ -80,7 +80,8 @@ def large_records(tables: int, findings: int, now: float = NOW) -> Records:
     records = {key: value for key, value in good_records(now).items() if not key.startswith("coverage/")}
     names = [f"public.table_{number:04}" for number in range(tables)]
     records |= {f"coverage/{name}": covered(name, now) for name in names}
-    records["sampler/target"]["scope"] = [{"table": name, "state": "audited", "reason": ""} for name in names]
+    entry = {"state": "audited", "reason": "", "since": 0}
+    records["sampler/target"]["scope"] = [{"table": name, **entry} for name in names]
     for number in range(findings):
         name = f"f_{number:016x}"
         records[f"suspect/{name}"] = suspect(name, now - number, state="confirmed", table=names[number % tables])

@@ -82,7 +82,7 @@ class GateServer:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=60)
         finally:
             self.process.kill()
             self.process.wait()

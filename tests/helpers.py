@@ -15,6 +15,8 @@ from auditor.servers import PostgresServer
 
 Answer = TypeVar("Answer")
 POLL_SECONDS = 0.02
+PATIENCE = 4.0
+"""Deadlines are given for an ordinary machine; a crowded one takes so many times longer, and only failures wait so."""
 
 _numbers = itertools.count(1)
 
@@ -26,17 +28,17 @@ def unique_name(prefix: str = "t") -> str:
 
 def wait_for(condition: Callable[[], Answer], seconds: float, what: str) -> Answer:
     """Ask until the answer is true, and return it; fail with the last answer at the deadline."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE * seconds
     while not (answer := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s for {what}; last seen: {answer!r}")
+            raise AssertionError(f"waited {PATIENCE * seconds} s for {what}; last seen: {answer!r}")
         time.sleep(POLL_SECONDS)
     return answer
 
 
 async def wait_for_async(condition: Callable[[], Awaitable[Answer] | Answer], seconds: float, what: str) -> Answer:
     """Do as `wait_for` does, without holding up the event loop."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE * seconds
     while True:
         answer = condition()
         if isinstance(answer, Awaitable):
@@ -44,7 +46,7 @@ async def wait_for_async(condition: Callable[[], Awaitable[Answer] | Answer], se
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s for {what}; last seen: {answer!r}")
+            raise AssertionError(f"waited {PATIENCE * seconds} s for {what}; last seen: {answer!r}")
         await asyncio.sleep(POLL_SECONDS)
 
 

@@ -76,10 +76,10 @@ def good_records(now: float = NOW) -> dict[str, dict[str, Any]]:
         ],
         "foreign_transactions": 0, "unpublished": [], "unknown_subscriptions": [],
         "scope": [
-            {"table": "public.orders", "state": "audited", "reason": ""},
-            {"table": "public.lines", "state": "audited", "reason": ""},
+            {"table": "public.orders", "state": "audited", "reason": "", "since": 9_000},
+            {"table": "public.lines", "state": "audited", "reason": "", "since": 9_000},
             {"table": "public.log", "state": "excluded", "reason": "tables.exclude"},
-            {"table": "auditor_orders.canary", "state": "audited", "reason": ""},
+            {"table": "auditor_orders.canary", "state": "audited", "reason": "", "since": 9_000},
         ],
     }  # fmt: skip
     records: dict[str, dict[str, Any]] = {

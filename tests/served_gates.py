@@ -67,7 +67,7 @@ class ServedGate:
             return
         self._process.send_signal(number)
         if number in (signal.SIGKILL, signal.SIGTERM):
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=60)
 
     def asked(self, path: str) -> int:
         """Give the status of an answer; 0 where nobody answers."""

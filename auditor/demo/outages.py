@@ -10,7 +10,7 @@ from auditor.demo.database import Session, connect, one, run, wait_until
 from auditor.demo.schema import SUBSCRIPTION
 from auditor.demo.stage import Harm, Server, Stage, insert_lsn
 
-WAL_BUDGET_BYTES = 16 << 20
+WAL_BUDGET_BYTES = 64 << 20
 DOWN_SECONDS = 2.0
 """How long a restarted server is away."""
 
@@ -94,7 +94,7 @@ def wal_budget_exceeded(stage: Stage, variant: str) -> Harm:
             _fill(source)
             return bool(one(source, exists, stage.source_slot) == 0)
 
-        wait_until(dropped, "the auditor to drop its slot", seconds=30, pause=0.2)
+        wait_until(dropped, "the auditor to drop its slot", seconds=120, pause=0.2)
     _wake(pid)
     return Harm(at)
 

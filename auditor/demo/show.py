@@ -13,7 +13,7 @@ from auditor.demo.watch import Watch
 from auditor.demo.world import Plan, World
 from auditor.servers import ServerFailed
 
-GRACE_SECONDS = 60.0
+GRACE_SECONDS = 180.0
 """How much longer the show goes on while the gate has not yet said what it should."""
 DRAIN_SECONDS = 4.0
 LOOK_SECONDS = 0.1

@@ -45,8 +45,8 @@ PROBES: Mapping[str, float] = {"interval_seconds": 0.3}
 """A hundred markers are to have come through within the first seconds."""
 DWELL_SECONDS = 3.0
 TRANSACTIONS_PER_SECOND = 200.0
-READY_SECONDS = 90.0
-PREPARE_SECONDS = 60.0
+READY_SECONDS = 180.0
+PREPARE_SECONDS = 180.0
 STOP_SECONDS = 12.0
 SHOWN_LINES = 15
 
@@ -215,7 +215,10 @@ class World:
         process = self._auditor = ServerProcess(self._command("run"), log, environment(), Account(None, None))
         self._closing.callback(self._stop_auditor)
         process.tie([self.folder])
-        wait_until(lambda: not process.alive or answers(self.url), "the auditor to be ready", READY_SECONDS, 0.05)
+        try:
+            wait_until(lambda: not process.alive or answers(self.url), "the auditor to be ready", READY_SECONDS, 0.05)
+        except TimeoutError as error:
+            raise ServerFailed(f"{error}\n{process.log_tail()}") from None
         if not process.alive:
             raise ServerFailed(f"auditor run ended while starting\n{process.log_tail()}")
         self._say(f"ask it yourself: {Path(sys.executable).with_name('auditor')} preflight -c {self._file}")

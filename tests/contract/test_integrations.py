@@ -129,7 +129,7 @@ def github(gate: GateServer, token: str, url: str | None = None) -> subprocess.C
     environment = filled(step["env"], inputs, r"\$\{\{ inputs\.(\w+) \}\}")
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
     return subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=60
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=180
     )
 
 

@@ -21,7 +21,7 @@ from tests.fault.times import keep
 from tests.helpers import Pair, wait_for
 from tests.monitoring import ALERTMANAGER, RULES_FILE
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.alone
 
 
 @dataclass(frozen=True)

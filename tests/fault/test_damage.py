@@ -11,13 +11,14 @@ from auditor.demo.world import Plan
 from tests.fault.shows import Stand, stand
 from tests.fault.times import keep
 
+pytestmark = pytest.mark.alone
+
 OTHERWISE = ("changed-column", "untouched-row")
 DAMAGE = [name for name, fault in FAULTS.items() if fault.expected and name not in OTHERWISE]
 EACH = [*DAMAGE, *(f"changed-column:{variant}" for variant in CHANGES)]
 SEVERAL_TABLES = ("transaction-skipped",)
 SWEEP = {"pause_seconds": 0, "every_seconds": 1, "workers": 2}
 """The row audit's time is that of its next look at the table: how often it looks is a setting."""
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from auditor.demo.schema import PUBLICATION
 from auditor.demo.world import Plan
 from tests.fault.shows import Stand, stand
 
+pytestmark = pytest.mark.alone
+
 LOAD_SECONDS = float(os.environ.get("AUDITOR_TEST_LOAD_SECONDS", "45"))
 """Minutes of it are a matter of the environment; the promise is the same."""
 KILL_EVERY_SECONDS = (3.0, 8.0)
@@ -33,7 +35,6 @@ COUNT = """
            SELECT int4send(c.oid::int) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE n.nspname LIKE 'auditor%%')"""
 """Transactions of the shop that a slot of our own has seen; the auditor's markers are not among them."""
-pytestmark = pytest.mark.timeout(300 + 3 * LOAD_SECONDS)
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["undisturbed", "killed at random"])

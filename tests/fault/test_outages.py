@@ -12,8 +12,9 @@ from tests.fault.shows import Stand, stand
 from tests.fault.times import keep
 from tests.helpers import wait_for
 
+pytestmark = pytest.mark.alone
+
 PASSING = [name for name, fault in FAULTS.items() if fault.verdict == "PASS"]
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Damage that is older than the audit and in no log: the row audit finds it, the transaction audit accuses nobody."""
 
+
 import pytest
 
 from auditor.demo.command import early_damage
@@ -9,7 +10,7 @@ from auditor.demo.world import Plan
 from tests.fault.shows import stand
 from tests.fault.times import keep
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.alone
 
 
 def test_a_row_that_was_wrong_before_the_audit_and_is_never_written_is_found():

@@ -7,7 +7,6 @@ import pytest
 from benchmarks.sweep import main
 
 
-@pytest.mark.timeout(300)
 def test_a_small_run_finds_what_it_planted_and_prints_its_ratios_last(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--json", "--rows", "20000", "--repeats", "1", "--only", "limit,sweep,copy"])
 

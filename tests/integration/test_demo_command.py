@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -19,11 +20,15 @@ from auditor.servers import ServerFailed
 from auditor.servers.processes import descendants
 from tests.helpers import wait_for
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def begin(folder: Path, *options: str) -> subprocess.Popen[str]:
+Begin = Callable[..., subprocess.Popen[str]]
+
+
+def begun(folder: Path, *options: str) -> subprocess.Popen[str]:
     """Start the demo with a temporary folder of its own, which must be empty again at the end."""
     folder.chmod(0o755)
     environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
@@ -61,9 +66,22 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def test_a_clean_run_passes(folder: Path):
-    process = begin(folder, "--seconds", "12", "--json")
-    out, err = process.communicate(timeout=120)
+@pytest.fixture
+def begin(folder: Path) -> Iterator[Begin]:
+    """Start demos; one that a failing test left behind is ended with the test."""
+    with ExitStack() as stack:
+
+        def start(*options: str) -> subprocess.Popen[str]:
+            process = stack.enter_context(begun(folder, *options))
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def test_a_clean_run_passes(begin: Begin, folder: Path):
+    process = begin("--seconds", "12", "--json")
+    out, err = process.communicate(timeout=360)
     assert process.returncode == 0, err
     said = json.loads(out.splitlines()[-1])
     assert said["verdict"] == "PASS"
@@ -73,9 +91,9 @@ def test_a_clean_run_passes(folder: Path):
     assert list(folder.iterdir()) == []
 
 
-def test_a_fault_is_found_and_fails(folder: Path):
-    process = begin(folder, "--seconds", "12", "--inject", "changed-column", "--json")
-    out, err = process.communicate(timeout=120)
+def test_a_fault_is_found_and_fails(begin: Begin, folder: Path):
+    process = begin("--seconds", "12", "--inject", "changed-column", "--json")
+    out, err = process.communicate(timeout=360)
     assert process.returncode == FAULTS["changed-column"].expected_exit, err
     said = json.loads(out.splitlines()[-1])
     assert said["fault"]["found_as_expected"], said
@@ -86,9 +104,9 @@ def test_a_fault_is_found_and_fails(folder: Path):
     assert list(folder.iterdir()) == []
 
 
-def test_a_row_that_was_wrong_before_the_audit_is_found_by_reading_the_table(folder: Path):
-    process = begin(folder, "--seconds", "12", "--inject", "untouched-row", "--json")
-    out, err = process.communicate(timeout=180)
+def test_a_row_that_was_wrong_before_the_audit_is_found_by_reading_the_table(begin: Begin):
+    process = begin("--seconds", "12", "--inject", "untouched-row", "--json")
+    out, err = process.communicate(timeout=540)
     assert process.returncode == 1, err
     said = json.loads(out.splitlines()[-1])
     assert said["fault"]["found_as_expected"], said
@@ -99,13 +117,13 @@ def test_a_row_that_was_wrong_before_the_audit_is_found_by_reading_the_table(fol
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_cut_short_leaves_nothing_behind(folder: Path, number: signal.Signals):
-    process = begin(folder, "--seconds", "100", "--json")
+def test_a_run_that_is_cut_short_leaves_nothing_behind(begin: Begin, folder: Path, number: signal.Signals):
+    process = begin("--seconds", "100", "--json")
     read_until(process.stderr, "under load")
     below = descendants(process.pid)
     assert len(below) > 5
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == (3 if number != signal.SIGKILL else -9), err
     wait_for(lambda: gone(below), 30, "every process to be gone")
     wait_for(lambda: list(folder.iterdir()) == [], 30, "every file to be gone")

@@ -14,9 +14,10 @@ from auditor.demo import observability
 from comparators.errors import NotInstalled
 from tests.helpers import wait_for
 from tests.integration import test_demo_command
-from tests.integration.test_demo_command import begin
+from tests.integration.test_demo_command import begun
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.alone
+
 folder = test_demo_command.folder
 
 
@@ -49,7 +50,7 @@ def alerts(prometheus: str) -> set[tuple[str, str]]:
 
 def test_a_fault_fires_the_alert_while_the_demo_runs(folder: Path) -> None:
     options = ("--observability", "--seconds", "12", "--inject", "changed-column", "--json")
-    with begin(folder, *options) as process:
+    with begun(folder, *options) as process:
         assert process.stderr is not None
         assert process.stdout is not None
         said = Said(iter(process.stderr))

@@ -36,7 +36,7 @@ def diff(pair: Pair, *options: str, expect: int, source: str = "", target: str =
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "auditor", "diff", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=150, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=ROOT)
 
 
 def table(document: dict[str, Any], name: str = "public.items") -> dict[str, Any]:

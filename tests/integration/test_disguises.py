@@ -7,6 +7,8 @@ import pytest
 from tests.audits import Audit
 from tests.helpers import Pair, wait_for
 
+pytestmark = pytest.mark.alone
+
 SCHEMA = """
 CREATE TABLE moved (id int PRIMARY KEY, v text);
 CREATE TABLE nokey (id int, v text);
@@ -19,7 +21,6 @@ def confirmed(audit: Audit, table: str) -> bool:
     return any(f.table == table and f.kind == "foreign-write" and f.state == "confirmed" for f in audit.findings())
 
 
-@pytest.mark.timeout(240)
 def test_disguised_writes_and_a_narrowed_publication_are_named(pair: Pair, tmp_path: Any) -> None:
     pair.execute(SCHEMA)
     pair.source.execute("INSERT INTO moved VALUES (1, 'a'); INSERT INTO plain VALUES (1, 'a')")

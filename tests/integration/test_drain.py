@@ -97,7 +97,7 @@ def test_a_process_that_ends_in_the_pause_leaves_apply_running(flowing: Pair, ch
     written(flowing)
     assert 0 == flowing.target.value("SELECT count(*) FROM goods")
     os.kill(child.pid, number)
-    child.wait(20)
+    child.wait(60)
     wait_for(lambda: not held(flowing), 10, "apply to go on")
     applies(flowing)
     assert flowing.target.value("SELECT subenabled FROM pg_subscription WHERE subname = %s", flowing.subscription)

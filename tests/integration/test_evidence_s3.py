@@ -113,12 +113,12 @@ def test_the_installed_command_works_in_a_process_of_its_own(migration: Migratio
     options = ["--endpoint-url", server.url, "--region", REGION]
     done = subprocess.run(
         [*command, "export", "--to", migration.to, "-c", str(migration.file), *options],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert 0 == done.returncode, done.stderr
     elsewhere = subprocess.run(
         [*command, "verify", migration.to, *options],
-        capture_output=True, text=True, timeout=60, check=False, cwd="/",
+        capture_output=True, text=True, timeout=180, check=False, cwd="/",
     )  # fmt: skip
     assert 0 == elsewhere.returncode, elsewhere.stderr
     assert "whole" in elsewhere.stdout

@@ -321,7 +321,7 @@ def test_a_report_does_not_contradict_itself(sides: Sessions) -> None:
     sides.pair.execute(MANY)
     sides.pair.target.execute("UPDATE t SET v = NULL WHERE id % 100 = 0; DELETE FROM t WHERE id = 3")
     command = [sys.executable, "-m", "auditor", "diff", sides.pair.source.dsn, sides.pair.target.dsn]
-    done = subprocess.run([*command, "--settle", "0", "--json"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, "--settle", "0", "--json"], capture_output=True, text=True, timeout=400)
     document = json.loads(done.stdout)
     (table,) = document["tables"]
     assert (1, "different", "different") == (done.returncode, document["verdict"], table["verdict"])

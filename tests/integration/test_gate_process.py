@@ -46,7 +46,7 @@ class GateProcess:
     def end(self, number: int) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=60)
 
     def answer(self, path: str) -> tuple[int, Any]:
         try:
@@ -60,7 +60,7 @@ class GateProcess:
 
     def check(self, *options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "auditor", "gate", "check", "-c", str(self.file), *options]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
 
 
 @pytest.fixture

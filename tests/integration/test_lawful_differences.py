@@ -169,7 +169,6 @@ def load(pair: Pair, transactions: int, seed: int) -> None:
             connection.commit()
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     "options", [{}, {"streaming": "parallel", "two_phase": True}], ids=["plain", "parallel, two-phase"]
 )

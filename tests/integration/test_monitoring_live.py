@@ -19,7 +19,6 @@ from tests.helpers_records import FINDING, good_records, suspect
 from tests.integration.test_gate_process import GateProcess
 from tests.monitoring import RULES_FILE
 
-pytestmark = pytest.mark.timeout(300)
 FIGURES: dict[str, dict[str, float]] = {
     "lag": {"marker_p50_ms": 1, "marker_p95_ms": 2, "marker_p99_ms": 3, "marker_missing": 0, "stalled_seconds": 0},
     "capacity": {

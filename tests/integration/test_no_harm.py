@@ -9,8 +9,9 @@ import pytest
 from tests.audits import Audit
 from tests.helpers import Pair, wait_for
 
+pytestmark = pytest.mark.alone
 
-@pytest.mark.timeout(180)
+
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_server_shuts_down_while_the_audit_waits_for_the_other_side(
     private_pair: Pair, tmp_path: Any, side: str
@@ -40,7 +41,6 @@ def test_a_server_shuts_down_while_the_audit_waits_for_the_other_side(
         assert [] == audit.findings()
 
 
-@pytest.mark.timeout(180)
 def test_our_publication_gives_way_when_a_key_is_dropped(pair: Pair, tmp_path: Any) -> None:
     """With the whole old row on the source, apply needs no key on the target; only a publication there would."""
     pair.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")

@@ -120,7 +120,7 @@ def test_a_server_does_not_outlive_a_parent_that_is_killed():
         pid, home = parent.stdout.readline().split()
         assert Path(f"/proc/{pid}").exists()
         parent.send_signal(signal.SIGKILL)
-        parent.wait(10)
+        parent.wait(60)
     wait_for(lambda: not Path(home).exists(), 20, "its files to be removed")
     wait_for(lambda: not _runs(pid), 20, "the server to end")
 

@@ -3,14 +3,10 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from comparators.checklist import GROUPS
 from tests.audits import Audit
 from tests.helpers import Pair
 from tests.traffic import BURST, patients
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_a_pair_in_order_a_planted_blocker_and_what_to_do(pair: Pair, tmp_path: Path) -> None:

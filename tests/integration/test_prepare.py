@@ -127,7 +127,6 @@ def test_a_dry_run_changes_nothing_and_prints_what_would_run(shop: Pair):
     assert before == ours(shop)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("published", ["ALL TABLES", "TABLE plain, log_only, events"])
 def test_killed_between_any_two_statements_it_is_finished_by_the_next_run(pair: Pair, published: str):
     pair.execute(SCHEMA)

@@ -15,10 +15,11 @@ from tests.audits import Audit
 from tests.helpers import Pair, unique_name, wait_for
 from tests.server_probes import asked, blocking, items, look
 
+pytestmark = pytest.mark.alone
+
 PATIENT = ActivityLimits(transaction_seconds=10.0, idle_warn_seconds=10.0, idle_seconds=10.0)
 
 
-@pytest.mark.timeout(300)
 def test_our_own_sessions_slots_and_the_apply_workers_are_not_accused(pair: Pair, tmp_path: Path) -> None:
     pair.execute("CREATE TABLE t (id int PRIMARY KEY, n int)")
     pair.replicate()

@@ -15,12 +15,13 @@ from tests.audits import Audit
 from tests.helpers import Pair, wait_for
 from tests.traffic import Traffic, assert_all_counted, patients
 
+pytestmark = pytest.mark.alone
+
 STOP_SECONDS = 10
 """What interface.md promises for SIGTERM."""
 LARGE_ROWS = 1_000_000
 MAX_WORKER_MEGABYTES = 250
 """What both samplers and the core may take together, so that a transaction's size does not show in them."""
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

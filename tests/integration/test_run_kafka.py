@@ -11,8 +11,9 @@ from tests.helpers import Pair, wait_for
 from tests.kafka_audits import KafkaAudit
 from tests.traffic import Traffic, assert_all_counted, patients
 
+pytestmark = pytest.mark.alone
+
 NAMES = ("sampler-source", "sampler-target", "core", "sweeper", "prober", "gate")
-pytestmark = pytest.mark.timeout(300)
 
 
 def damage(audit: KafkaAudit) -> None:

@@ -16,8 +16,6 @@ import yaml
 from tests.audits import ROOT, Audit
 from tests.helpers import Pair, wait_for
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def audit(pair: Pair, tmp_path: Path) -> Iterator[Audit]:
@@ -143,7 +141,7 @@ class Process:
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         self._process.send_signal(number)
-        code = self._process.wait(20)
+        code = self._process.wait(60)
         self._log.close()
         return code
 

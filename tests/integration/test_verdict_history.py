@@ -8,8 +8,6 @@ import zlib
 from contextlib import closing
 from typing import Any
 
-import pytest
-
 from auditor.records import open_records
 from auditor.settings import load
 from auditor.verdict_log import read_lines
@@ -22,7 +20,7 @@ __all__ = ["gate"]
 
 def auditor(gate: GateProcess, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "auditor", *words, "-c", str(gate.file)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
 
 
 def recorded(gate: GateProcess) -> list[Any]:
@@ -65,7 +63,6 @@ def test_an_absent_log_is_empty_and_stays_absent(gate: GateProcess) -> None:
     assert not (gate.file.parent / "state").exists()
 
 
-@pytest.mark.timeout(240)
 def test_killed_in_the_middle_of_appends_the_chain_goes_on_whole(gate: GateProcess) -> None:
     """Records that change the picture at once keep the gate appending; each kill comes while it does."""
     with closing(open_records(load(gate.file))) as records:

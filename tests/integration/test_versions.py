@@ -15,8 +15,9 @@ from tests.node_postgres import server
 from tests.pairings import digests, pair_of_every_type
 from tests.traffic import Traffic, patients
 
+pytestmark = pytest.mark.alone
+
 PAIRS = [(14, 17), (17, 14), (14, 18)]
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids=lambda majors: f"{majors[0]} to {majors[1]}")

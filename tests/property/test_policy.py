@@ -41,6 +41,7 @@ NEEDED: list[tuple[Any, ...]] = [
     *((f"sampler/{side}", *path) for side in ("source", "target") for path in SAMPLER if path != ("position",)),
     *(("sampler/target", *path) for path in TARGET),
     *(("sampler/target", "subscriptions", n, name) for n in (0, 1) for name in SUBSCRIPTION),
+    *(("sampler/target", "scope", n, "since") for n in (0, 1)),
     *((f"core/{partition}", "at") for partition in (0, 1)),
     *((f"progress/{partition}", "tallies") for partition in (0, 1)),
     *((f"progress/{partition}", "tallies", name) for partition in (0, 1) for name in ("transactions", "matched")),

@@ -259,7 +259,7 @@ def test_names_are_escaped_and_what_does_not_show_is_spelled_out() -> None:
     records = good_records()
     for name in (MARKUP, ODD):
         records[f"coverage/{name}"] = covered(name, reason=name)
-        records["sampler/target"]["scope"].append({"table": name, "state": "audited", "reason": ""})
+        records["sampler/target"]["scope"].append({"table": name, "state": "audited", "reason": "", "since": 0})
     records["suspect/f_1"] = suspect("f_1", state="confirmed", table=MARKUP)
     page = rendered(records)
     assert "<script>alert" not in page

@@ -265,6 +265,18 @@ def test_a_gap_stays_open_as_long_as_one_table_may_hold_what_it_hid(key: str, ch
     assert part(verdict_of(records), "unaudited-gaps").status is Status.INCONCLUSIVE
 
 
+@pytest.mark.parametrize(("since", "status"), [(45_000, Status.PASS), (45_001, Status.INCONCLUSIVE)])
+def test_a_sweep_covers_a_table_only_if_the_comparison_of_its_changes_goes_on_from_there(since: int, status: Status):
+    """A table joins late, or comes back: what apply lost between its last sweep and its start is seen by nobody."""
+    records = good_records()
+    lines = next(one for one in records["sampler/target"]["scope"] if one["table"] == "public.lines")
+    lines["since"] = since
+    verdict = verdict_of(records)
+    assert part(verdict, "base-scan").status is status
+    assert (verdict.status is Status.PASS) == (status is Status.PASS)
+    assert ("before its changes began to be compared" in part(verdict, "base-scan").reason) == (since > 45_000)
+
+
 def test_a_small_sample_is_not_enough_and_none_is_never_enough() -> None:
     records = good_records()
     for partition in (0, 1):

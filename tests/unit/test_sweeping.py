@@ -405,6 +405,18 @@ def test_a_table_with_rows_that_were_not_verified_is_swept_again_soon(settings, 
     assert line(records, LINES)["sweep"] == 1
 
 
+def test_a_table_whose_changes_are_compared_from_behind_its_last_sweep_is_swept_again_at_once(settings, records):
+    slow = replace(settings, sweep=SweepSettings(pause_seconds=0, every_seconds=3600))
+    sweep(settings, records, engine_of(ORDERS, LINES))
+    behind = line(records, ORDERS)["through"] + 1
+    records.values["sampler/target"] = {
+        "scope": [{"table": name, "state": "audited", "since": at} for name, at in ((ORDERS, behind), (LINES, 1))]
+    }
+    again = engine_of(ORDERS, LINES, steps={ORDERS: [FakeStep(through=behind)]}, segments=1)
+    sweep(slow, records, again, until=lambda: line(records, ORDERS)["sweep"] >= 2)
+    assert [ORDERS] == [name for name, _ in again.started]
+
+
 def test_the_oldest_table_is_swept_first_and_two_workers_share_them(settings, records):
     engine = engine_of(ORDERS, LINES, "shop.a")
     sweep(replace(settings, sweep=SweepSettings(workers=2, pause_seconds=0, every_seconds=0)), records, engine)
