@@ -46,7 +46,8 @@ def run_process(
     """Run one process of the migration: alone of its kind on this state folder, and tied to its supervisor.
 
     Args:
-        at_once: do not wait where a cutover's commit line, from which on a reverse audit judges, is not drawn yet.
+        body: should be loaded already: once the commit line of a cutover is drawn, a reverse audit is to look at once.
+        at_once: do not wait where that line, from which on a reverse audit judges, is not drawn yet.
     """
     from auditor.lifeline import hold
     from auditor.locks import held
@@ -95,21 +96,15 @@ def _core(args: argparse.Namespace) -> int:
 
 
 def _prober(args: argparse.Namespace) -> int:
-    def body(settings: "Settings") -> int:
-        from auditor.prober import run_prober
+    from auditor.prober import run_prober
 
-        return int(run_prober(settings))
-
-    return run_process(args, "prober", body)
+    return run_process(args, "prober", run_prober)
 
 
 def _worker(args: argparse.Namespace) -> int:
-    def body(settings: "Settings") -> int:
-        from auditor.ingest import run_worker
+    from auditor.ingest import run_worker
 
-        return int(run_worker(settings))
-
-    return run_process(args, "worker", body)
+    return run_process(args, "worker", run_worker)
 
 
 def _require_kafka(settings: "Settings", command: str) -> None:
