@@ -19,13 +19,15 @@ from orchestrator.deadlines import Deadline
 from tests.audits import Audit
 from tests.helpers import Database, Pair, wait_for
 
+pytestmark = pytest.mark.timeout(600)
 ROWS = "SELECT count(*), coalesce(sum(balance), 0), coalesce(sum(hashtext(note)), 0) FROM account"
 PACE_SECONDS = 0.01
 """Between two rows, so that an audit of everything keeps up where tests run beside everything else."""
+WRITES = 300
 
 
 def _soon() -> Deadline:
-    return Deadline.within(120, "the test's step")
+    return Deadline.within(300, "the test's step")
 
 
 class Traffic:
@@ -113,10 +115,10 @@ class World:
             progress = [records.get(f"progress/{number}") for number in range(2)]
             return all(one and one["resolved"] >= position for one in progress)
 
-        wait_for(judged, 90, "the reverse audit to judge what was written")
+        wait_for(judged, 180, "the reverse audit to judge what was written")
 
     def wait_equal(self) -> None:
-        wait_for(lambda: self.pair.source.rows(ROWS) == self.pair.target.rows(ROWS), 60, "equal rows on both sides")
+        wait_for(lambda: self.pair.source.rows(ROWS) == self.pair.target.rows(ROWS), 180, "equal rows on both sides")
 
 
 @pytest.fixture
@@ -132,14 +134,14 @@ def test_nobody_is_accused_of_a_cutover_and_the_reverse_audit_sees_who_writes_on
         world.audit.wait_resolved()
     world.commit()
     with Traffic(pair.target, 100_000) as traffic:
-        wait_for(lambda: traffic.written > 500, 60, "some traffic on the target")
-        wait_for(lambda: world.reverse.verdict(_soon())["verdict"] == "PASS", 90, "the reverse audit to pass")
+        wait_for(lambda: traffic.written > WRITES, 180, "some traffic on the target")
+        wait_for(lambda: world.reverse.verdict(_soon())["verdict"] == "PASS", 180, "the reverse audit to pass")
     world.wait_equal()
     world.wait_judged()
     tallies = [world.records(reverse=True)[f"progress/{number}"]["tallies"] for number in range(2)]
-    assert sum(one["tables"].get("public.account", [0, 0])[1] for one in tallies) > 500
+    assert sum(one["tables"].get("public.account", [0, 0])[1] for one in tallies) > WRITES
     assert world.findings(reverse=False) == []
     assert world.findings(reverse=True) == []
     pair.source.execute("UPDATE account SET note = 'behind the back' WHERE id = 100001")
-    wait_for(lambda: [one.kind for one in world.findings(reverse=True)] == ["foreign-write"], 60, "the accusation")
+    wait_for(lambda: [one.kind for one in world.findings(reverse=True)] == ["foreign-write"], 180, "the accusation")
     assert world.findings(reverse=False) == []
