@@ -21,7 +21,7 @@ from tests.fault.cutover_worlds import Shared, shared_world
 from tests.helpers import wait_for
 from tests.unaudited import Forked, said_file
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.alone
 NAMES = [step.name for step in STEPS]
 UNDECIDED = NAMES[NAMES.index("shadow-reads") : NAMES.index("commit")]
 ELSEWHERE = ("gate-silent", "reads-fail")

@@ -9,7 +9,7 @@ from auditor.demo.cutover.breakpoints import Moment
 from auditor.demo.cutover.story import How, Kill, Order
 from tests.fault.cutover_worlds import UNAUDITED, Shared, shared_world
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.alone
 STEPS = ["see-marker", "commit"]
 """While all Envoys hold: what follows is an abort by the dead man, and a switch by the next orchestrator."""
 

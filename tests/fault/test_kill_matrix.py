@@ -19,7 +19,7 @@ from orchestrator.cutover import ALL_STEPS
 from tests.fault.cutover_worlds import HASTY, Shared, shared_world
 from tests.fault.kills import keep
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.alone
 BUSY_SECONDS = 0.5
 NAMES = list(ALL_STEPS)
 EARLY = NAMES[: NAMES.index("hold-proxies")]

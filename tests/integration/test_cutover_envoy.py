@@ -10,7 +10,7 @@ from auditor.demo.cutover.world import Plan, World
 from comparators.positions import Side
 from tests.unaudited import Forked
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.alone
 
 
 def test_a_cutover_through_envoy_costs_each_session_at_most_one_retryable_error():

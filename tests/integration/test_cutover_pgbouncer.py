@@ -11,7 +11,7 @@ from auditor.demo.cutover.world import Plan, World
 from comparators.positions import Side
 from tests.unaudited import Forked
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(scope="module")

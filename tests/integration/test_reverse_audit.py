@@ -19,7 +19,7 @@ from orchestrator.deadlines import Deadline
 from tests.audits import Audit
 from tests.helpers import Database, Pair, wait_for
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.alone
 ROWS = "SELECT count(*), coalesce(sum(balance), 0), coalesce(sum(hashtext(note)), 0) FROM account"
 PACE_SECONDS = 0.01
 """Between two rows, so that an audit of everything keeps up where tests run beside everything else."""
