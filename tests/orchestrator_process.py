@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from auditor.cutover.dead_man import DeadManProcess
-from auditor.cutover.wiring import assembled, opened_journal
+from auditor.cutover.opening import opened_journal
+from auditor.cutover.wiring import assembled
 from auditor.settings import load
 from comparators.errors import AuditorError
 from orchestrator.deadlines import Deadline

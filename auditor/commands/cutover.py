@@ -107,7 +107,7 @@ def _add_wish(group: Commands, name: str, what: str, with_reason: bool) -> None:
 
 
 def _settings(args: argparse.Namespace) -> "Settings":
-    from auditor.cutover.wiring import require_section
+    from auditor.cutover.opening import require_section
 
     settings = settings_of(args)
     require_section(settings)

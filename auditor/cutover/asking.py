@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from auditor.cutover.documents import request_document
+from auditor.cutover.opening import opened_journal
 from auditor.cutover.running import carried_on
-from auditor.cutover.wiring import opened_journal
 from auditor.settings import Settings
 from comparators.errors import SettingInvalid
 from orchestrator.cutover import Event, Phase, Run, told

@@ -12,10 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 
+from auditor.cutover.opening import Permission, fence_of, nobody_acts, opened_journal, require_section
+from auditor.cutover.proxies import proxies_of
 from auditor.cutover.steps import rules_of
 from auditor.settings import Settings
 from comparators.errors import AuditorError, NotReady, SettingInvalid
@@ -130,17 +133,16 @@ def _private(path: str, flags: int) -> int:
 
 def stand_command(settings: Settings, attempt: int, direction: Direction) -> int:
     """Be the dead man of one attempt until there is nothing left to do: always 0, however that came."""
-    from auditor.cutover.wiring import assembled, opened_journal
-
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):  # whatever ends the orchestrator must not end this
         signal.signal(number, signal.SIG_IGN)
     about = {"action": "dead-man", "migration": settings.migration, "attempt": attempt, "direction": str(direction)}
-    with opened_journal(settings) as journal, assembled(settings, journal) as assembly:
-        ports = assembly.ports[direction]
+    with opened_journal(settings) as journal, ExitStack() as stack:
+        permission = Permission(partial(nobody_acts, journal))
+        old = fence_of(settings, direction.old, journal, stack)
         man = DeadMan(
             journal,
-            ports.old,
-            list(ports.proxies),
+            old,
+            proxies_of(require_section(settings), journal.entries, permission, stack),
             attempt,
             direction,
             actor=f"dead man:{os.getpid()}",
@@ -148,8 +150,8 @@ def stand_command(settings: Settings, attempt: int, direction: Direction) -> int
             say=lambda words: log.critical("%s", words, extra=about),
             tell=_tell,
         )
-        assembly.permission.ask = man.may_act
-        voice = _Voice(ports.old)
+        permission.ask = man.may_act
+        voice = _Voice(old)
         voice.begin()
         log.info("stands by", extra=about)
         end = man.stand(voice.beat)

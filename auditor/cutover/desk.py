@@ -13,10 +13,11 @@ from typing import Any
 
 from auditor.cutover.asking import ask
 from auditor.cutover.documents import Document, Followed, Seen, entry_document, request_document, status_document
+from auditor.cutover.opening import opened_journal
 from auditor.cutover.planning import approved, plan_document
 from auditor.cutover.reading import report_of
 from auditor.cutover.story import attempts_of, owed
-from auditor.cutover.wiring import assembled, installed_journal, opened_journal
+from auditor.cutover.wiring import assembled, installed_journal
 from auditor.settings import Settings
 from comparators.errors import AuditorError, NotReady
 from orchestrator.records import Entry, Journal, Wish

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from auditor.cutover.documents import Document, Seen, entry_document, report_document, status_document
+from auditor.cutover.opening import opened_journal
 from auditor.cutover.report import html, markdown
 from auditor.cutover.story import attempts_of, owed
-from auditor.cutover.wiring import opened_journal
 from auditor.settings import Settings
 from comparators.errors import SettingInvalid, StoreUnavailable
 from orchestrator.cutover import Phase

@@ -1,6 +1,6 @@
 """Everything that a cutover acts through, made of the configuration: alone in knowing every concrete part."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,25 +9,24 @@ from typing import cast
 from auditor.cutover.budget import MeasuredBudget
 from auditor.cutover.dead_man import DeadManProcess
 from auditor.cutover.gate_port import HttpGate
+from auditor.cutover.opening import Permission, fence_of, nobody_acts, require_section
 from auditor.cutover.proxies import doors_of, proxies_of
 from auditor.cutover.replicating import Replicating
 from auditor.cutover.reverse_audit import ReverseAudit, draw_back, draw_forward, reverse_plan
 from auditor.cutover.rows import PairedRows, looking
-from auditor.cutover.settings import CutoverSettings, HookSettings
+from auditor.cutover.settings import HookSettings
 from auditor.mapping_file import load_mapping
 from auditor.settings import Settings
-from comparators.errors import NotReady, Retryable, SettingInvalid
+from comparators.errors import Retryable
 from comparators.positions import Side
 from orchestrator.adapters.callers import Caller, Program, Service
 from orchestrator.adapters.canary import Canary
 from orchestrator.adapters.consumers import Consumer, SlotConsumers
-from orchestrator.adapters.fence import DatabaseFence
-from orchestrator.adapters.fence_roles import Choice
 from orchestrator.adapters.hooks import CalledHooks, Hook
 from orchestrator.adapters.markers import Drain
 from orchestrator.adapters.reverse import WayBack, WayForward
 from orchestrator.adapters.sequences import SequencePort
-from orchestrator.adapters.sessions import Session, parsed
+from orchestrator.adapters.sessions import Session
 from orchestrator.adapters.shadow import Read, ReadsLeader, ShadowReads
 from orchestrator.adapters.suite import ReadSuite
 from orchestrator.deadlines import Deadline
@@ -39,16 +38,6 @@ IDENTITY_SECONDS = 5.0
 """How long a side may take to say who it is."""
 
 
-@dataclass(slots=True)
-class Permission:
-    """Whether this process may act on what outlives it; the conductor gives it, and its lease takes it."""
-
-    ask: Callable[[], bool]
-
-    def __call__(self) -> bool:
-        return self.ask()
-
-
 @dataclass(frozen=True, slots=True)
 class Assembly:
     """The parts of one migration's cutover."""
@@ -57,37 +46,6 @@ class Assembly:
     ports: Mapping[Direction, Ports]
     gate: HttpGate
     permission: Permission = field(repr=False)
-
-
-def require_section(settings: Settings) -> CutoverSettings:
-    """Give the configuration's section `cutover`.
-
-    Raises:
-        SettingInvalid: there is none.
-    """
-    if settings.cutover is None:
-        raise SettingInvalid(
-            "cutover: is missing in the configuration", hint="docs/cutover.md says what it needs; see config example"
-        )
-    return settings.cutover
-
-
-@contextmanager
-def opened_journal(settings: Settings) -> Iterator[Journal]:
-    """Open the journal as it is.
-
-    Raises:
-        NotReady: it was never set up.
-        JournalUnavailable, JournalUnfit: it cannot be used.
-    """
-    with PostgresJournal(require_section(settings).journal.conninfo(), settings.migration) as journal:
-        try:
-            journal.lease()
-        except JournalUnfit as error:
-            if "does not exist" not in str(error):
-                raise
-            raise NotReady("the journal is empty: `auditor cutover plan` sets it up") from None
-        yield journal
 
 
 @contextmanager
@@ -143,12 +101,12 @@ class _Workshop:
         self._given = require_section(settings)
         self._control = {side: control.conninfo() for side, control in self._given.control.items()}
         self._plan = reverse_plan(settings)
-        self._permission = Permission(self._nobody_acts)
+        self._permission = Permission(partial(nobody_acts, journal))
         self._gate = HttpGate.of(settings)
 
     def assembly(self) -> Assembly:
         """Make everything."""
-        fences = {side: self._fence(side) for side in Side}
+        fences = {side: fence_of(self._settings, side, self._journal, self._stack) for side in Side}
         proxies = proxies_of(self._given, self._journal.entries, self._permission, self._stack)
         audit, suite, hooks = ReverseAudit(self._settings), self._suite(), self._hooks()
         budget = MeasuredBudget(self._gate, self._journal.entries)
@@ -172,23 +130,6 @@ class _Workshop:
             for direction in Direction
         }
         return Assembly(self._journal, ports, self._gate, self._permission)
-
-    def _nobody_acts(self) -> bool:
-        """Without a conductor of its own this process may act where no other one lives."""
-        lease = self._journal.lease()
-        return lease is None or lease.over
-
-    def _fence(self, side: Side) -> DatabaseFence:
-        fence = self._given.fence
-        keep = (*fence.keep, *(consumer.role for consumer in self._given.consumers))
-        auditors = {self._user(self._settings.side(side).conninfo())} - {""}
-        choice = Choice(auditors=auditors, keep=keep, only=fence.roles)
-        made = DatabaseFence(side, self._control[side], self._journal, choice)
-        self._stack.callback(made.close_sessions)
-        return made
-
-    def _user(self, conninfo: str) -> str:
-        return str(parsed(conninfo).get("user", ""))
 
     def _session(self, side: Side, doing: str) -> Session:
         return self._stack.enter_context(Session(self._control[side], doing))

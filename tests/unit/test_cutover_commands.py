@@ -14,8 +14,9 @@ import yaml
 from auditor.cli import main
 from auditor.cutover import asking, planning, reading, running
 from auditor.cutover.asking import followed
+from auditor.cutover.opening import Permission
 from auditor.cutover.steps import rules_of
-from auditor.cutover.wiring import Assembly, Permission
+from auditor.cutover.wiring import Assembly
 from auditor.settings import Settings, load
 from comparators.errors import NotReady
 from orchestrator.conductor import Ending, Moment
