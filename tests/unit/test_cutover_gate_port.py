@@ -70,15 +70,25 @@ def test_a_verdict_comes_with_its_name_its_conditions_and_the_rate(tmp_path: Pat
         ((0, None), "nobody there"),
         ((503, {"detail": "the store is away"}), "503 Words: the store is away"),
         ((200, b"<html>"), "not JSON"),
-        ((200, verdict(migration="others")), "about migration 'others'"),
-        ((200, verdict(valid_until=time_text(time.time() - 9))), "no longer valid"),
-        ((200, verdict(conditions=[])), "leaves out"),
-        ((200, verdict(verdict="MAYBE")), "which is none"),
     ],
 )
-def test_no_verdict_is_made_of_what_cannot_be_relied_on(tmp_path: Path, answer: tuple[int, Any], said: str) -> None:
+def test_no_verdict_is_made_of_what_is_no_answer(tmp_path: Path, answer: tuple[int, Any], said: str) -> None:
     with pytest.raises(NotReady, match=said):
         gate_on(tmp_path, Answering(answer)).verdict(soon())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"migration": "others"}, "about migration 'others'"),
+        ({"valid_until": time_text(time.time() - 9)}, "no longer valid"),
+        ({"conditions": []}, "leaves out"),
+        ({"verdict": "MAYBE"}, "which is none"),
+    ],
+)
+def test_no_verdict_is_made_of_what_cannot_be_relied_on(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(NotReady, match=said):
+        gate_on(tmp_path, Answering((200, verdict(**changes)))).verdict(soon())
 
 
 def test_a_rate_that_the_gate_does_not_tell_is_not_known(tmp_path: Path) -> None:
