@@ -1,6 +1,5 @@
 """Damage that is older than the audit and in no log: the row audit finds it, the transaction audit accuses nobody."""
 
-
 import pytest
 
 from auditor.demo.command import early_damage
