@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from auditor.demo.cutover.story import Order, Story
 from auditor.demo.cutover.told import Told
 from auditor.demo.cutover.world import Plan, World
+from orchestrator.cutover import ALL_STEPS
 from tests.unaudited import Forked
 
 UNAUDITED = Plan(audited=False, launcher=Forked)
-HASTY = replace(UNAUDITED, config={"cutover": {"lease_seconds": 4}})
-"""Whoever is killed is followed soon."""
+PATIENT = {step.name: max(10.0, step.seconds) for step in ALL_STEPS.values() if step.holds_writes}
+HASTY = replace(UNAUDITED, config={"cutover": {"lease_seconds": 4, "hold_budget_ms": 30_000, "steps": PATIENT}})
+"""Whoever is killed is followed soon; who is only slow, on a machine that others use, has time."""
 
 
 @dataclass(frozen=True, slots=True)
