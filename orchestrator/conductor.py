@@ -220,6 +220,8 @@ class Conductor:
         for request in self._open_requests():
             if request.wish in (Wish.ABORT, Wish.PANIC, Wish.ROLLBACK, Wish.FINALIZE):
                 self._answer(request, "no attempt was under way")
+            elif request.wish is Wish.ACKNOWLEDGE:
+                self._answer(request, "noted")
         facts = {"plan": self._plan, "by": self._actor, "after": last.attempt if last else None}
         self._write(Draft((last.attempt if last else 0) + 1, Direction.FORWARD, "begin", Kind.EVENT, facts))
 

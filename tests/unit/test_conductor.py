@@ -357,6 +357,7 @@ def test_a_failed_attempt_stays_failed_until_a_person_acknowledges_it():
     world.journal.request(Wish.ACKNOWLEDGE, "ana", "the network was down", attempt=1)
     ending = through(world).run()
     assert Phase.FINALIZED is ending.phase, ending
+    assert "noted" == world.journal.requests()[0].answer
     with pytest.raises(NotBegun):
         world.run()
 
