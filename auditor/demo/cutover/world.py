@@ -49,6 +49,7 @@ HOLD_BUDGET_MS = 10_000.0
 """Faults and kills take their time while writes are held; a small machine does, too."""
 STEPS: Mapping[str, float] = {
     "check-all": 60, "start-reverse-audit": 300, "start-dead-man": 60, "close-old": 5, "confirm-verdict": 10,
+    "check-way-back": 300,
 }  # fmt: skip
 """Starting programs takes longer on a small machine that others use, too."""
 LIMITS = {
