@@ -232,6 +232,8 @@ class Story:
             self._say(f"{entry.direction:<8}{entry.step:<22}{entry.kind}")
             if entry.step == "watch" and entry.kind is Kind.INTENT:
                 self._guarded_at = time.monotonic()
+            if entry.kind is Kind.EVENT and entry.step in (Event.STAYED, Event.REFUSED):
+                self._asked = False  # the way back was not taken: an operator asks again
             fault = self._order.strikes
             if fault and entry.step == fault.heal_after and entry.kind is Kind.DONE:
                 self._heal()
