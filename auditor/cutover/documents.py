@@ -107,11 +107,22 @@ def writable(attempts: Sequence[Attempt]) -> str | None:
 
 
 def chain_word(attempt: Attempt | None) -> str:
-    """Say whether the chain of proof is whole, and at which link it is not."""
+    """Say whether the chain of proof is whole, at which link it is not, and which tables it does not speak of."""
     if attempt is None:
         return "not begun"
     lacking = next((link for link in attempt.chain if link.problem is not None), None)
-    return "complete" if lacking is None else f"incomplete: {lacking.step}: {lacking.problem}"
+    if lacking is not None:
+        return f"incomplete: {lacking.step}: {lacking.problem}"
+    unseen = uncompared(attempt)
+    return f"complete, but for the last rows of {unseen}" if unseen else "complete"
+
+
+def uncompared(attempt: Attempt) -> str:
+    """Name the tables whose last rows nothing was compared of: they have no key, and are too large to be read whole."""
+    facts = attempt.run.facts.get("compare-last", {})
+    count, names = facts.get("uncompared", 0), facts.get("uncompared_tables", ())
+    more = [f"{count - len(names)} more"] if count > len(names) else []
+    return ", ".join([*names, *more])
 
 
 def report_document(migration: str, attempt: Attempt, verified: Verified, requests: Sequence[Request]) -> Document:

@@ -100,6 +100,8 @@ class Plan:
     """Those whose last keys are compared, or that are read whole as they have no key and are small."""
     by_log: tuple[str, ...]
     """Those whose last keys cannot be looked at: of them the rows are compared that the log names."""
+    uncompared: tuple[str, ...]
+    """Those that nothing is compared of: they have no key and are too large to be read whole."""
     sampled: Mapping[str, Sequence[Key]]
     """Besides, rows of these that stood at the end of their files."""
 
@@ -128,13 +130,12 @@ class Questions:
         self._ask(self._last, self._named, {}, deadline)
 
     def sampled(self, names: Sequence[str], deadline: Deadline) -> dict[str, Sequence[Key]]:
-        """Choose rows of some tables from the end of their files."""
-        keyed = [name for name in names if self._halves[name].width]
-        asked: list[Question] = [(last_in_file(self._halves[name].table, LAST_KEYS), ()) for name in keyed]
+        """Choose rows of some tables that have keys from the end of their files."""
+        asked: list[Question] = [(last_in_file(self._halves[name].table, LAST_KEYS), ()) for name in names]
         answers = self.session.ask_all(asked, deadline=deadline)
         return {
             name: [tuple(text.encode() for text in row) for row in rows]
-            for name, rows in zip(keyed, answers, strict=True) if rows
+            for name, rows in zip(names, answers, strict=True) if rows
         }  # fmt: skip
 
     def look(self, keys: Mapping[str, Sequence[Key]], deadline: Deadline) -> Asked:
@@ -239,14 +240,15 @@ class LastRows:
         self._plan = None  # sessions may be new ones since it was made
         plan = self._planned(deadline)
         return {"followed": self._follower is not None, "tables": len(self._pairs),
-                "looked_at_by_log_alone": list(plan.by_log[:NAMED])}  # fmt: skip
+                "looked_at_by_log_alone": list(plan.by_log[:NAMED]), **_told(plan.uncompared)}  # fmt: skip
 
     def compare_last(self, fence_lsn: int, deadline: Deadline) -> Facts:
         """Compare the rows written last and those written most.
 
         Returns:
             With the counts `compared`, `different` and `missing` (could not be compared); `empty`: true where there
-            is not one row in any table, so that nothing could be compared.
+            is not one row in any table, so that nothing could be compared; `uncompared`: how many tables nothing was
+            compared of, with their names.
         Raises:
             NotReady: the log could not be read to the fence, or the old side was written to behind it.
         """
@@ -265,11 +267,11 @@ class LastRows:
         compared = sum(max(here[asked][0], there[asked][0]) for asked in here)
         return {
             "compared": compared, "different": sum(different.values()), "missing": 0,
-            "empty": not compared and not self._old.any_row(plan.by_log, deadline),
+            "empty": not compared and not self._old.any_row((*plan.by_log, *plan.uncompared), deadline),
             "different_tables": dict(list(different.items())[:NAMED]), "tables": len({name for name, _ in here}),
             "written_last": sum(map(len, written.keys.values())), "followed": self._follower is not None,
             "unnamed": written.unnamed, "follow_ms": _milliseconds(began, followed),
-            "look_ms": _milliseconds(followed, time.monotonic()),
+            "look_ms": _milliseconds(followed, time.monotonic()), **_told(plan.uncompared),
         }  # fmt: skip
 
     def _written(self, fence_lsn: int, deadline: Deadline) -> Written:
@@ -288,8 +290,10 @@ class LastRows:
         costs = self._both(lambda side: side.costs(deadline))
         cost = {name: max(side[name] for side in costs) for name in self._pairs}
         last = tuple(name for name, pair in self._pairs.items() if cost[name] <= _most_cost(pair))
-        by_log = tuple(name for name in self._pairs if name not in set(last))
-        return Plan(last, by_log, self._old.sampled(by_log, deadline))
+        others = [name for name in self._pairs if name not in set(last)]
+        by_log = tuple(name for name in others if self._pairs[name].source.key)
+        uncompared = tuple(name for name in others if not self._pairs[name].source.key)
+        return Plan(last, by_log, uncompared, self._old.sampled(by_log, deadline))
 
     def _both(self, ask: Callable[[Questions], Any]) -> tuple[Any, Any]:
         """Ask both sides at the same time."""
@@ -301,6 +305,11 @@ class LastRows:
 def _asked(table: SideTable, sha: bool, last_keys: int) -> Half:
     every = f"SELECT x.hash FROM ({list_rows(table, (False, False), SEED, sha)}) AS x (hash)"
     return Half(table, sha, newest_hashes(table, last_keys, SEED, sha) if table.key else every)
+
+
+def _told(uncompared: Sequence[str]) -> dict[str, Any]:
+    """Say which tables nothing is compared of; who reads the proof must not take them for compared."""
+    return {"uncompared": len(uncompared), "uncompared_tables": list(uncompared[:NAMED])}
 
 
 def _counted(place: int, rows: str) -> str:

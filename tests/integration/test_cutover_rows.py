@@ -47,6 +47,7 @@ def test_an_equal_pair_has_no_difference_and_what_was_written_is_among_what_is_c
     assert facts["compared"] >= 40 + 1 + 50
     assert facts["followed"] is True
     assert 1 == facts["unnamed"]
+    assert (0, []) == (facts["uncompared"], facts["uncompared_tables"])
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,21 @@ def test_tables_that_the_sides_order_differently_are_compared_at_their_ends_thou
     pair.target.execute("SET session_replication_role = replica; UPDATE w SET v = -v WHERE v > 4800")
     assert looked.compare()["different"] > 0
     looked.close()
+
+
+def test_a_large_table_without_a_key_is_named_as_one_that_nothing_is_compared_of(pair: Pair) -> None:
+    pair.execute(f"{MARKER} CREATE TABLE heap (v text); ALTER TABLE heap REPLICA IDENTITY FULL")
+    pair.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    pair.source.execute("INSERT INTO heap SELECT md5(n::text) FROM generate_series(1, 50000) n")
+    pair.source.execute("INSERT INTO t VALUES (1)")
+    pair.replicate()
+    looked = look_at(pair, ("public.heap", "public.t"))
+    warmed, facts = looked.rows.warm(soon()), looked.compare()
+    looked.close()
+    assert [] == warmed["looked_at_by_log_alone"]
+    for told in (warmed, facts):
+        assert (1, ["public.heap"]) == (told["uncompared"], told["uncompared_tables"])
+    assert (1, 0, False) == (facts["compared"], facts["different"], facts["empty"])
 
 
 def test_names_and_columns_may_differ(pair: Pair) -> None:

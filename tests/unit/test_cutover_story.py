@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from auditor.cutover.documents import Seen, report_document, status_document, writable
-from auditor.cutover.report import markdown
+from auditor.cutover.report import headline, markdown
 from auditor.cutover.story import PROOF, State, attempts_of, owed, phase_times
 from orchestrator.cutover import STEPS, Event
 from orchestrator.records import Direction, Kind, Lease, Request, Verified, Wish
@@ -59,6 +59,15 @@ def test_a_chain_that_stops_says_where() -> None:
     assert status_of(Written().until("make-durable"))["proof_chain"] == "incomplete: compare-last: not begun"
     failed = Written().until("make-durable").write("compare-last", Kind.INTENT).write("compare-last", Kind.FAILED)
     assert status_of(failed)["proof_chain"] == "incomplete: compare-last: failed"
+
+
+def test_a_table_that_nothing_was_compared_of_is_named_where_the_chain_is_called_complete() -> None:
+    written = Written().until("make-durable").step("compare-last", uncompared=3, uncompared_tables=["a.log", "a.raw"])
+    written.until("write-canary")
+    said = "complete, but for the last rows of a.log, a.raw, 1 more"
+    assert status_of(written)["proof_chain"] == said
+    report = report_document("orders", told(written), Verified(0, ""), ())
+    assert dict(headline(report))["chain of proof"] == said
 
 
 def test_writes_are_held_from_the_first_intent_until_they_are_let_go() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from auditor.cutover.documents import chain_word
 from auditor.cutover.story import Attempt, attempts_of, phase_times
 from auditor.demo.cutover.checker import Checked
 from auditor.demo.cutover.clients import Failure
@@ -55,7 +56,7 @@ class Told:
             return "none: nothing was promoted"
         way = self.way(Direction.FORWARD if self.end is End.PROMOTED else Direction.BACK)
         missing = [link.step for link in way.chain if link.problem] if way else ["all"]
-        return f"without {', '.join(missing)}" if missing else "complete"
+        return f"without {', '.join(missing)}" if missing else chain_word(way)
 
     def dangers(self) -> list[str]:
         """Say what must never be, worst first."""
