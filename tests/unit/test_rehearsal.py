@@ -38,7 +38,7 @@ def test_it_ends_where_the_real_one_would_be_refused():
 
 def test_it_refuses_a_budget_that_would_be_missed():
     world = World()
-    world.predicted = 10_000
+    world.predicted = RULES.hold_budget_ms + 1
     found = rehearse("orders", world.ports(Direction.FORWARD), PLAN, replace(RULES, approvals_needed=2))
     assert found.ending is not None
     assert Event.ABORTED is found.ending.ended
