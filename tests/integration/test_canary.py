@@ -6,16 +6,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from auditor.canary import Canary
 from auditor.records import open_records
 from auditor.settings import load
 from comparators.findings import read_findings
 from tests.audits import Audit
 from tests.helpers import Pair, wait_for
-
-pytestmark = pytest.mark.alone
 
 SCHEMA = "CREATE TABLE public.t (id int PRIMARY KEY, v text)"
 

@@ -2,12 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.audits import Audit
 from tests.helpers import Pair, wait_for
-
-pytestmark = pytest.mark.alone
 
 
 def test_a_rewrite_on_the_target_that_leaves_no_trace_in_the_log_is_unexplained(pair: Pair, tmp_path: Path) -> None:

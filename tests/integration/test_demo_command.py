@@ -97,8 +97,8 @@ def test_a_fault_is_found_and_fails(begin: Begin, folder: Path):
     assert process.returncode == FAULTS["changed-column"].expected_exit, err
     said = json.loads(out.splitlines()[-1])
     assert said["fault"]["found_as_expected"], said
-    (finding,) = said["findings"]
-    assert finding["table"] == "public.products"
+    assert {"public.products"} == {finding["table"] for finding in said["findings"]}
+    (finding,) = [one for one in said["findings"] if one["detector"] == "transaction"]  # a sweep may see it as well
     assert finding["source_position"]
     assert finding["target_position"]
     assert list(folder.iterdir()) == []

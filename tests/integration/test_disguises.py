@@ -2,12 +2,8 @@
 
 from typing import Any
 
-import pytest
-
 from tests.audits import Audit
 from tests.helpers import Pair, wait_for
-
-pytestmark = pytest.mark.alone
 
 SCHEMA = """
 CREATE TABLE moved (id int PRIMARY KEY, v text);

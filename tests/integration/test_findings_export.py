@@ -13,8 +13,6 @@ import yaml
 from tests.audits import Audit
 from tests.helpers import Database, Pair
 
-pytestmark = pytest.mark.alone
-
 ODD_KEYS = ["it's", "'; DROP TABLE shop.plain; --", ":target", "\\! touch pwned", "a\nb", "ключ", "\\", '"', ""]
 WIDE = """
 CREATE TABLE shop."Odd ""Table" (

@@ -20,8 +20,6 @@ from tests.conftest import SETTINGS
 from tests.helpers import Pair, wait_for
 from tests.traffic import Traffic, patients
 
-pytestmark = pytest.mark.alone
-
 CLOSES_SECONDS = 60
 OPENS_SECONDS = 180
 EXTENSION = "vector"

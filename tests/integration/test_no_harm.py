@@ -9,8 +9,6 @@ import pytest
 from tests.audits import Audit
 from tests.helpers import Pair, wait_for
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_server_shuts_down_while_the_audit_waits_for_the_other_side(

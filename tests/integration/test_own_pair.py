@@ -11,8 +11,6 @@ from tests.audits import PROBES, Audit
 from tests.helpers import Pair, wait_for
 from tests.traffic import BURST, Traffic, patients
 
-pytestmark = pytest.mark.alone
-
 BUSY_MACHINE = {
     "lag-ms": 30_000, "in-window-share": 0.0, "lag-bytes": 1 << 30, "marker-ms": 30_000, "apply-headroom": 0,
 }  # fmt: skip
@@ -74,7 +72,7 @@ def test_a_pair_of_ones_own_is_proved_and_left_as_it_was(pair: Pair, tmp_path: P
     with audit, Traffic(pair) as traffic:
         if not more:  # one in a hundred of these is sampled; 300 are needed
             pair.source.execute(BURST.format(count=40_000))
-        audit.command("gate", "check", "--wait", "--timeout", "60", "--json")
+        audit.command("gate", "check", "--wait", "--timeout", "400", "--json")
         pair.target.execute("UPDATE clinic.visit SET cost = cost + 0.001 WHERE id = (SELECT min(id) FROM clinic.visit)")
         audit.wait_verdict("FAIL", 20)
         audit.command("gate", "check", expect=1)
@@ -132,7 +130,7 @@ def test_two_subscriptions_of_one_migration_are_both_audited(pair: Pair, tmp_pat
     before = objects(pair)
     audit = smallest(pair, tmp_path, sampling={"rate": 1.0}, replication=replication)
     with audit, Traffic(pair) as traffic:
-        audit.command("gate", "check", "--wait", "--timeout", "60")
+        audit.command("gate", "check", "--wait", "--timeout", "400")
         traffic.more(200)
         audit.wait_resolved()
         assert [] == audit.findings()

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from comparators.checks.activity import ActivityLimits
 from comparators.preflight import Item, ItemStatus
 from samplers.probes.activity import Activity
@@ -14,8 +12,6 @@ from samplers.probes.writers import Writers
 from tests.audits import Audit
 from tests.helpers import Pair, unique_name, wait_for
 from tests.server_probes import asked, blocking, items, look
-
-pytestmark = pytest.mark.alone
 
 PATIENT = ActivityLimits(transaction_seconds=10.0, idle_warn_seconds=10.0, idle_seconds=10.0)
 

@@ -15,8 +15,6 @@ from tests.audits import Audit
 from tests.helpers import Pair, wait_for
 from tests.traffic import Traffic, assert_all_counted, patients
 
-pytestmark = pytest.mark.alone
-
 STOP_SECONDS = 10
 """What interface.md promises for SIGTERM."""
 LARGE_ROWS = 1_000_000

@@ -15,8 +15,6 @@ from tests.node_postgres import server
 from tests.pairings import digests, pair_of_every_type
 from tests.traffic import Traffic, patients
 
-pytestmark = pytest.mark.alone
-
 PAIRS = [(14, 17), (17, 14), (14, 18)]
 
 
@@ -54,7 +52,7 @@ def test_a_migration_between_them_passes_until_a_row_is_damaged(between: Pair, t
     between.replicate()
     audit = Audit(between, tmp_path, sweep={"every_seconds": 1, "pause_seconds": 0})
     with audit, Traffic(between):
-        audit.command("gate", "check", "--wait", "--timeout", "90")
+        audit.command("gate", "check", "--wait", "--timeout", "400")
         # a row that no visit writes again: the next change of it would heal it
         between.target.execute("UPDATE clinic.patient SET allergies = '{nuts}' WHERE code = 'kept'")
         audit.wait_verdict("FAIL", 30)
