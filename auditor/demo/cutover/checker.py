@@ -123,7 +123,7 @@ class Witness:
         if closed is None:
             return []
         turns: list[Side] = []
-        for _, side, open_ in seen[closed:]:
+        for _, side, open_ in seen[max(closed - 1, 0) :]:  # and the try of the other side just before
             if open_ and turns[-1:] != [side]:
                 turns.append(side)
         return turns
