@@ -164,3 +164,6 @@ def test_turns_count_from_when_the_target_was_first_closed():
     after = [(0.2, Side.TARGET, False), (0.3, Side.SOURCE, True), (0.4, Side.SOURCE, False), (0.5, Side.TARGET, True)]
     witness.seen = both + after
     assert [Side.SOURCE, Side.TARGET] == witness.turns()
+    slow = [(0.2, Side.TARGET, False), (0.3, Side.SOURCE, False), (0.4, Side.TARGET, True)]
+    witness.seen = both + slow
+    assert [Side.SOURCE, Side.TARGET] == witness.turns()

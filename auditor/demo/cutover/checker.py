@@ -122,8 +122,9 @@ class Witness:
         closed = next((n for n, (_, side, open_) in enumerate(seen) if side is Side.TARGET and not open_), None)
         if closed is None:
             return []
+        before = [one for one in seen[:closed] if one[1] is Side.SOURCE][-1:]  # a slow look may find it closed next
         turns: list[Side] = []
-        for _, side, open_ in seen[max(closed - 1, 0) :]:  # and the try of the other side just before
+        for _, side, open_ in [*before, *seen[closed:]]:
             if open_ and turns[-1:] != [side]:
                 turns.append(side)
         return turns
