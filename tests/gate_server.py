@@ -42,7 +42,7 @@ class Reply:
 class GateServer:
     """`auditor gate serve` on a free port, with the records of a healthy migration kept fresh."""
 
-    def __init__(self, folder: Path, **gate: Any) -> None:
+    def __init__(self, folder: Path, *, cutover: Mapping[str, Any] | None = None, **gate: Any) -> None:
         self.port = free_port()
         self.file, self.log = folder / "auditor.yaml", folder / "gate.log"
         side = {"dsn": "host=127.0.0.1 port=1 dbname=app"}
@@ -51,6 +51,8 @@ class GateServer:
             "replication": {"mode": "native", "publication": "app_pub", "subscription": ["app_sub", "more_sub"]},
             "gate": {"listen": f"127.0.0.1:{self.port}", "dwell_seconds": 0, **gate},
         }  # fmt: skip
+        if cutover is not None:
+            document["cutover"] = dict(cutover)
         self.file.write_text(yaml.safe_dump(document), encoding="utf-8")
         self.tls = "tls" in gate
         self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
