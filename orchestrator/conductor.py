@@ -157,7 +157,13 @@ class Conductor:
                 begin = False
             finally:
                 self._keeper.stop()
+                self._forget()
             self._take(first=False)
+
+    def _forget(self) -> None:
+        """Let proxies drop what they were told under the lease that is over: somebody else may lead them since."""
+        for proxy in {proxy.name: proxy for ports in self._ports.values() for proxy in ports.proxies}.values():
+            getattr(proxy, "forget", _nothing)()
 
     def _take(self, *, first: bool) -> None:
         rules = self._rules
@@ -612,6 +618,10 @@ def _renewed(seen: list[Lease]) -> bool:
     return any(
         earlier.epoch == later.epoch and later.left_seconds > earlier.left_seconds for earlier, later in pairwise(seen)
     )
+
+
+def _nothing() -> None:
+    """Forget nothing: most proxies remember nothing."""
 
 
 def _told(error: Exception) -> str:

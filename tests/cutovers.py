@@ -16,7 +16,7 @@ from orchestrator.cutover import Step
 from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.deadman import DeadMan, End
 from orchestrator.ports import Blocker, Facts, FenceSeen, Identity, Ports, Proxy, ProxySeen
-from orchestrator.records import Direction, Entry, JournalUnavailable, Outcome, Result, Wish
+from orchestrator.records import Direction, Entry, JournalUnavailable, Lease, Outcome, Result, Wish
 from orchestrator.rehearsal import MemoryJournal
 from orchestrator.rules import Rules
 
@@ -421,6 +421,11 @@ class FakeProxy:
         self.held, self.leads_to = False, Side.SOURCE
         self.stale = False
         """It acknowledges nothing that leads elsewhere."""
+        self.forgot: list[Lease | None] = []
+        """Who held the lease whenever it was told to forget what it knew."""
+
+    def forget(self) -> None:
+        self.forgot.append(self.world.journal.lease())
 
     def check(self) -> Sequence[Blocker]:
         return ()

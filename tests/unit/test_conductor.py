@@ -633,6 +633,10 @@ def test_a_stopped_holder_that_woke_finds_what_others_did():
     ending = world.run()
     assert Event.ABORTED is ending.ended
     assert [] == world.settled()
+    for proxy in world.proxies:
+        before_it_led_again = proxy.forgot[0]
+        assert before_it_led_again is not None
+        assert "zoe" == before_it_led_again.holder
 
 
 def test_a_resume_with_nothing_to_do_does_nothing():

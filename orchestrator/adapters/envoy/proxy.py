@@ -87,6 +87,13 @@ class EnvoyProxy:
                 self._plane.close()
                 self._plane = None
 
+    def forget(self) -> None:
+        """Stop listening under a lease that is over; the next effect or look listens anew, with what is recorded then.
+
+        A process that was stopped meanwhile would else tell the Envoys, under a new lease, what it knew under the old.
+        """
+        self.close()
+
     def check(self) -> Sequence[Blocker]:
         """Say which nodes could not follow a cutover."""
         nodes = self._opened().nodes
