@@ -142,17 +142,17 @@ def operator_rolls_back(world: World) -> Heal:
 
 
 def reads_fail(world: World) -> Heal:
-    """Take away what the watched read reads, on the promoted side."""
-    with session(world.target.admin) as opened:
-        run(opened, "ALTER TABLE orders RENAME COLUMN note TO remark")
-    return _nothing
+    """Let the watched read wait for a lock on the promoted side; data and schema stay what the way back needs."""
+    return _held_open(world.target.admin, f"SELECT pg_advisory_lock({READ_LOCK})")
 
 
 def void(_: object) -> None:
     """Forget a result."""
 
 
-READS: Mapping[str, Any] = {"cutover": {"suite": {"reads": [{"name": "notes", "sql": "SELECT max(note) FROM orders"}]}}}
+READ_LOCK = 7_306_042
+READ = f"SELECT pg_advisory_xact_lock_shared({READ_LOCK}), (SELECT max(note) FROM orders)"
+READS: Mapping[str, Any] = {"cutover": {"suite": {"reads": [{"name": "notes", "sql": READ}]}}}
 
 FAULTS: Mapping[str, Fault] = {
     fault.name: fault
@@ -172,7 +172,7 @@ FAULTS: Mapping[str, Fault] = {
               clients_fail=True, heal_after="win-abort"),
         Fault("sequence-narrowed", "a sequence of the target has no room", "set-sequences", sequence_narrowed,
               reason="ledger_id_seq"),
-        Fault("gate-silent", "the auditor is killed while writes are held", "record-fence-lsn", gate_silent),
+        Fault("gate-silent", "the auditor is killed while writes are held", "close-old", gate_silent, reason="gate"),
         Fault("operator-aborts", "an operator says abort while writes are held", "make-durable", operator_aborts,
               reason="operator"),
         Fault("operator-rolls-back", "an operator says rollback after the promotion", "watch", operator_rolls_back,
