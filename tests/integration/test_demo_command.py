@@ -129,6 +129,17 @@ def test_a_run_that_is_cut_short_leaves_nothing_behind(begin: Begin, folder: Pat
     wait_for(lambda: list(folder.iterdir()) == [], 30, "every file to be gone")
 
 
+def test_a_cutover_whose_show_is_killed_leaves_nothing_behind(begin: Begin, folder: Path):
+    process = begin("--cutover", "--json")
+    read_until(process.stderr, "ask it yourself")
+    below = descendants(process.pid)
+    assert len(below) > 10
+    process.kill()
+    process.communicate(timeout=180)
+    wait_for(lambda: gone(below), 30, "every process to be gone")
+    wait_for(lambda: list(folder.iterdir()) == [], 30, "every file to be gone")
+
+
 @pytest.mark.parametrize("step", ["_prepare", "_run", "_configure"])
 def test_a_step_that_fails_leaves_nothing_behind(folder: Path, step: str, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import yaml
 
-from auditor.demo.cutover import bank
+from auditor.demo.cutover import bank, strays
 from auditor.demo.database import literal, one, run, session, wait_until
 from auditor.demo.schema import copied
 from auditor.demo.world import COMMON, RELAXED, answers, environment, merged, tail
@@ -243,7 +243,8 @@ class World:
         self._launched = 0
         self.folder = Path(tempfile.mkdtemp(prefix="auditor-cutover-"))
         self._closing.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        self._closing.callback(end_strays, self.folder)
+        self._closing.callback(strays.end, self.folder)
+        self._closing.callback(strays.Keeper(self.folder).release)
         self._say("starting PostgreSQL 16 (source), 18 (target) and 18 (the journal's), and PgBouncer")
         common = {key: value for key, value in COMMON.items() if not (self._plan.durable and key == "fsync")}
         self.source, self.target = self._side(16, common, "source"), self._side(18, common, "target")
@@ -377,11 +378,3 @@ class World:
 def place(server: PostgresServer) -> str:
     """Write where a server is, as a pooler's configuration says it."""
     return f"host=127.0.0.1 port={server.port}"
-
-
-def end_strays(folder: Path) -> None:
-    """Kill what outlives its starter by design and works on a world that is gone: dead men, and reverse audits."""
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit() and f"{folder}/".encode() in (entry / "cmdline").read_bytes():
-                os.kill(int(entry.name), signal.SIGKILL)
