@@ -20,11 +20,13 @@ from typing import Any
 
 from comparators.errors import AuditorError, NeedsOperator, NotReady
 from orchestrator import effects
-from orchestrator.cutover import UNTOUCHED, Event, Phase, Run, Step, follow, opened, told
+from orchestrator.chronicle import Chronicle
+from orchestrator.cutover import UNTOUCHED, Event, Phase, Run, Step
 from orchestrator.effects import Scene
 from orchestrator.evidence import missing_proof, shortcoming
 from orchestrator.guard import Guard
 from orchestrator.lease import Keeper, LeasedDeadline
+from orchestrator.operators import Operators
 from orchestrator.ports import Facts, Ports
 from orchestrator.records import (
     Direction,
@@ -36,7 +38,6 @@ from orchestrator.records import (
     Lease,
     LeaseHeld,
     LeaseLost,
-    Request,
     Result,
     Wish,
 )
@@ -114,8 +115,8 @@ class Conductor:
         self._journal, self._ports, self._plan, self._rules = journal, ports, plan, rules
         self._actor, self._tell, self._at, self._wait, self._clock = actor, tell, at, wait, clock
         self._keeper = Keeper(journal, actor, clock=clock)
-        self._runs: dict[int, Run] = {}
-        self._owed: list[Draft] = []
+        self._story: Chronicle
+        self._operators: Operators
         self._hold_began: float | None = None
         self._heard: Future[Facts] | None = None
         self._hooked: tuple[int, Phase] | None = None
@@ -195,49 +196,41 @@ class Conductor:
     # From the journal to the next step.
 
     def _drive(self, begin: bool) -> Ending:
-        self._owed, self._hold_began, self._heard, self._hooked = [], None, None, None
-        self._runs = {run.attempt: run for run in told(self._journal.entries())}
-        run = self._current()
+        self._hold_began, self._heard, self._hooked = None, None, None
+        self._story = Chronicle(self._journal, self._keeper.epoch, self._actor, self._tell)
+        self._operators = Operators(self._journal, self._keeper.epoch, self._story)
+        run = self._story.current()
         if run is not None:
             self._recover(run)
         elif begin:
             self._begin()
-        while (run := self._current()) is not None and run.phase is not Phase.STUCK:
+        while (run := self._story.current()) is not None and run.phase is not Phase.STUCK:
             self._go_on(run)
-        self._write()
+        self._story.write()
         return self._ending()
 
-    def _current(self) -> Run | None:
-        """Give the attempt that is at work: the last one that is not over."""
-        return next((run for _, run in sorted(self._runs.items(), reverse=True) if not run.over), None)
-
     def _ending(self) -> Ending:
-        forward = [run for _, run in sorted(self._runs.items()) if run.direction is Direction.FORWARD]
-        run = self._current() or (forward[-1] if forward else None)
+        forward = [run for _, run in sorted(self._story.runs.items()) if run.direction is Direction.FORWARD]
+        run = self._story.current() or (forward[-1] if forward else None)
         if run is None:
             return Ending(None)
         return Ending(run.attempt, run.direction, run.phase, run.ended, run.reason)
 
     def _begin(self) -> None:
-        last = self._runs[max(self._runs)] if self._runs else None
+        last = self._story.last()
         self._refuse_latched()
-        if any("finalize" in run.done for run in self._runs.values()):
+        if any("finalize" in run.done for run in self._story.runs.values()):
             raise NotBegun("this migration is finalized", hint="start a new migration")
-        for request in self._open_requests():
-            if request.wish in (Wish.ABORT, Wish.PANIC, Wish.ROLLBACK, Wish.FINALIZE):
-                self._answer(request, "no attempt was under way")
-            elif request.wish is Wish.ACKNOWLEDGE:
-                self._answer(request, "noted")
+        self._operators.dismiss()
         facts = {"plan": self._plan, "by": self._actor, "after": last.attempt if last else None}
-        self._write(Draft((last.attempt if last else 0) + 1, Direction.FORWARD, "begin", Kind.EVENT, facts))
+        self._story.write(Draft((last.attempt if last else 0) + 1, Direction.FORWARD, "begin", Kind.EVENT, facts))
 
     def _refuse_latched(self) -> None:
         failed = [
-            run for run in self._runs.values()
+            run for run in self._story.runs.values()
             if run.direction is Direction.FORWARD and run.ended in (Event.ABORTED, Event.RETURNED) and run.touched
         ]  # fmt: skip
-        known = {one.attempt for one in self._journal.requests() if one.wish is Wish.ACKNOWLEDGE}
-        if failed and failed[-1].attempt not in known:
+        if failed and failed[-1].attempt not in self._operators.acknowledged():
             attempt, reason = failed[-1].attempt, failed[-1].reason
             raise Latched(
                 f"attempt {attempt} failed: {reason}",
@@ -246,17 +239,17 @@ class Conductor:
 
     def _recover(self, run: Run) -> None:
         if run.phase is Phase.STUCK:
-            self._move(run, Event.RESUMED, "a person started it again")
-            run = self._runs[run.attempt]
+            self._story.move(run, Event.RESUMED, "a person started it again")
+            run = self._story.of(run)
         found = reconcile(run, look(self._ports[run.direction]))
         again = sorted(found.again)
         facts = {"way": found.way.value, "reason": found.reason, "phase": run.phase.value, "again": again}
-        self._write(Draft(run.attempt, run.direction, "recovered", Kind.EVENT, facts))
-        self._runs[run.attempt] = replace(run, done=tuple(name for name in run.done if name not in found.again))
+        self._story.write(Draft(run.attempt, run.direction, "recovered", Kind.EVENT, facts))
+        self._story.repeat(run, found.again)
         if found.way is Way.ABORT:
-            self._move(run, Event.FAILED, found.reason)
+            self._story.move(run, Event.FAILED, found.reason)
         elif found.way is Way.STOP:
-            self._move(run, Event.UNCLEAR, found.reason)
+            self._story.move(run, Event.UNCLEAR, found.reason)
         elif found.way is Way.SECURE:
             self._secure(run, found.reason)
 
@@ -269,13 +262,13 @@ class Conductor:
             raise
         except Exception as error:
             facts = {"failed": _told(error)}
-        self._write(Draft(run.attempt, run.direction, "secured", Kind.EVENT, facts))
-        self._move(self._runs[run.attempt], Event.UNCLEAR, reason)
+        self._story.write(Draft(run.attempt, run.direction, "secured", Kind.EVENT, facts))
+        self._story.move(self._story.of(run), Event.UNCLEAR, reason)
 
     def _go_on(self, run: Run) -> None:
         self._keeper.check()
         self._keeper.trust(TRUST_SECONDS)
-        if self._heed(run):
+        if self._operators.heed(run):
             return
         step = run.next_step()
         if step is None:
@@ -293,12 +286,12 @@ class Conductor:
     def _end(self, run: Run) -> None:
         self._hold_began = None
         if run.direction is Direction.FORWARD:
-            self._move(run, Event.ABORTED, run.reason)
+            self._story.move(run, Event.ABORTED, run.reason)
         elif run.aborting:
-            self._move(run, Event.STAYED, run.reason)
+            self._story.move(run, Event.STAYED, run.reason)
         else:
-            of = self._runs[int(run.opening["of"])]
-            self._move(run, Event.RETURNED, run.opening.get("reason"), of=of)
+            of = self._story.runs[int(run.opening["of"])]
+            self._story.move(run, Event.RETURNED, run.opening.get("reason"), of=of)
 
     # One step.
 
@@ -306,8 +299,8 @@ class Conductor:
         self._prepare(run, step)
         scene = self._scene(run, step)
         self._keeper.trust(scene.deadline.at - self._clock() + self._rules.abort_reserve_seconds)
-        self._write(Draft(run.attempt, run.direction, step.name, Kind.INTENT, {"nonce": scene.nonce}))
-        run = self._runs[run.attempt]
+        self._story.write(Draft(run.attempt, run.direction, step.name, Kind.INTENT, {"nonce": scene.nonce}))
+        run = self._story.of(run)
         self._at(Moment.INTENT, step)
         began = self._clock()
         try:
@@ -377,7 +370,7 @@ class Conductor:
         if step.name in ("release-proxies", "release-after-abort") and self._hold_began is not None:
             facts = {**facts, "held_ms": round((self._clock() - self._hold_began) * 1000, 1)}
             self._hold_began = None
-        self._owe(Draft(run.attempt, run.direction, step.name, Kind.DONE, facts))
+        self._story.owe(Draft(run.attempt, run.direction, step.name, Kind.DONE, facts))
 
     def _ask_verdict(self, scene: Scene) -> "Future[Facts]":
         """Ask in the background, from now on, while the steps of the drain run."""
@@ -395,20 +388,20 @@ class Conductor:
     def _too_late(self, run: Run, facts: Facts) -> None:
         """Follow the commit that was won before this abort."""
         event = Draft(run.attempt, run.direction, Event.COMMITTED, Kind.EVENT, {"reason": "the commit had been won"})
-        self._write(event, Draft(run.attempt, run.direction, "commit", Kind.DONE, facts))
+        self._story.write(event, Draft(run.attempt, run.direction, "commit", Kind.DONE, facts))
 
     def _failed(self, run: Run, step: Step, reason: str) -> None:
-        self._write(Draft(run.attempt, run.direction, step.name, Kind.FAILED, {"reason": reason}))
-        run = self._runs[run.attempt]
+        self._story.write(Draft(run.attempt, run.direction, step.name, Kind.FAILED, {"reason": reason}))
+        run = self._story.of(run)
         if run.aborting:
             return
         reason = f"{step.name}: {reason}"
         if run.committed:
             self._insist(run, reason)
         elif run.phase in UNTOUCHED or run.phase is Phase.ROLLING_BACK:
-            self._move(run, Event.REFUSED, reason)
+            self._story.move(run, Event.REFUSED, reason)
         else:
-            self._move(run, Event.FAILED, reason)
+            self._story.move(run, Event.FAILED, reason)
 
     def _insist(self, run: Run, reason: str) -> None:
         """Wait before the step is repeated, or give up on it and call a person."""
@@ -416,7 +409,7 @@ class Conductor:
             self._trying_since = self._clock()
         if self._clock() - self._trying_since >= self._rules.insist_seconds:
             self._tries, self._trying_since = 0, None
-            self._move(run, Event.EXHAUSTED, reason)
+            self._story.move(run, Event.EXHAUSTED, reason)
             return
         self._wait(BACKOFF_SECONDS[min(self._tries, len(BACKOFF_SECONDS) - 1)])
         self._tries += 1
@@ -425,12 +418,12 @@ class Conductor:
         """Try each step of the abort that is not done; then wait, and try those again that failed."""
         number = run.attempt
         for step in run.steps():
-            run = self._runs[number]
+            run = self._story.runs[number]
             if not run.aborting or (step.name != "win-abort" and "win-abort" not in run.done):
                 return
             if step.name not in run.done and not self._must_wait(run, step):
                 self._do(run, step)
-        run = self._runs[number]
+        run = self._story.runs[number]
         if (left := run.next_step()) is not None:
             self._insist(run, f"{left.name} could not be done")
 
@@ -440,69 +433,18 @@ class Conductor:
 
     # Operators and hooks.
 
-    def _open_requests(self) -> list[Request]:
-        return [request for request in self._journal.requests() if request.answer is None]
-
-    def _answer(self, request: Request, words: str) -> None:
-        self._journal.answer(self._keeper.epoch, request.id, words)
-
-    def _heed(self, run: Run) -> bool:
-        """Do what was asked for; say whether that changed where the attempt stands."""
-        for request in self._open_requests():
-            heed = _HEEDED.get(request.wish)
-            if heed is not None and heed(self, run, request):
-                return True
-        return False
-
-    def _heed_postponing(self, run: Run, request: Request) -> bool:
-        self._answer(request, "noted")
-        return False
-
-    def _heed_abort(self, run: Run, request: Request) -> bool:
-        reason = f"{request.wish} asked for by {request.actor}: {request.reason}"
-        if run.aborting:
-            self._answer(request, "it is being aborted already")
-        elif not run.committed:
-            self._move(run, Event.FAILED, reason)
-            self._answer(request, "aborting")
-            return True
-        elif request.wish is Wish.PANIC:
-            self._move(run, Event.UNCLEAR, reason)
-            self._answer(request, "stopped where it is")
-            return True
-        else:
-            self._answer(request, "too late, the commit was won: ask for a rollback")
-        return False
-
-    def _heed_rollback(self, run: Run, request: Request) -> bool:
-        if run.direction is Direction.BACK:
-            self._answer(request, "a rollback is under way already")
-        elif not run.committed:
-            self._answer(request, "nothing is committed: ask for an abort")
-        elif run.may_roll_back():
-            unproven = request.facts.get("unproven") is True
-            self._roll_back(run, f"asked for by {request.actor}: {request.reason}", unproven=unproven)
-            self._answer(request, "rolling back")
-            return True
-        return False
-
-    def _roll_back(self, run: Run, reason: str, *, unproven: bool = False) -> None:
-        facts = {"of": run.attempt, "reason": reason, "by": self._actor, "unproven": unproven}
-        self._write(Draft(max(self._runs) + 1, Direction.BACK, Event.ROLLBACK, Kind.EVENT, facts))
-
     def _postponed(self, run: Run) -> bool:
         if run.direction is Direction.BACK:
             return False
-        said = [one.wish for one in self._journal.requests() if one.wish in (Wish.POSTPONE, Wish.UNPOSTPONE)]
-        postponed = bool(said) and said[-1] is Wish.POSTPONE
+        postponed = self._operators.postponed()
         if run.phase is Phase.HELD and not postponed:
-            self._move(run, Event.UNPOSTPONED, None)
+            self._story.move(run, Event.UNPOSTPONED, None)
         return postponed
 
     def _stay_postponed(self, run: Run) -> None:
         if run.phase is not Phase.HELD:
-            self._move(run, Event.POSTPONED, "an operator postpones it")
-        self._write()
+            self._story.move(run, Event.POSTPONED, "an operator postpones it")
+        self._story.write()
         self._wait(self._rules.poll_seconds)
 
     def _hooks_agree(self, run: Run, phase: Phase) -> bool:
@@ -519,14 +461,14 @@ class Conductor:
             return self._hook_refuses(run, phase, _told(error))
         self._hooked, self._tries, self._trying_since = (run.attempt, phase), 0, None
         if said:
-            self._owe(Draft(run.attempt, run.direction, "hooks", Kind.EVENT, {"phase": phase.value, **said}))
+            self._story.owe(Draft(run.attempt, run.direction, "hooks", Kind.EVENT, {"phase": phase.value, **said}))
         return True
 
     def _hook_refuses(self, run: Run, phase: Phase, reason: str) -> bool:
         facts = {"phase": phase.value, "reason": reason}
         refused = Draft(run.attempt, run.direction, "hook-refused", Kind.EVENT, facts)
         if self._trying_since is None:
-            self._write(refused)  # once, however often it is asked
+            self._story.write(refused)  # once, however often it is asked
         if phase not in _QUIET_HOOKS and run.committed:
             self._hooked = (run.attempt, phase)
             return True  # only forward; who watches is told
@@ -537,80 +479,48 @@ class Conductor:
             return False
         self._trying_since = None
         refuses = run.phase in UNTOUCHED or run.phase is Phase.ROLLING_BACK
-        self._move(run, Event.REFUSED if refuses else Event.FAILED, f"the hook of {phase}: {reason}")
+        self._story.move(run, Event.REFUSED if refuses else Event.FAILED, f"the hook of {phase}: {reason}")
         return False
 
     # The guard.
 
     def _watch(self, run: Run, step: Step) -> None:
         """Watch until an operator closes the door, or something leads back."""
-        self._write(Draft(run.attempt, run.direction, step.name, Kind.INTENT))
-        run = self._runs[run.attempt]
+        self._story.write(Draft(run.attempt, run.direction, step.name, Kind.INTENT))
+        run = self._story.of(run)
         self._at(Moment.INTENT, step)
         guard = Guard(self._ports[Direction.FORWARD], self._rules)
         over = self._clock() + self._rules.guard_seconds
         told_before: Mapping[str, Any] = {}
-        while not self._heed(run):
+        while not self._operators.heed(run):
             self._keeper.check()
             self._keeper.trust(TRUST_SECONDS)
             seen = guard.look(LeasedDeadline(self._clock() + HOOK_SECONDS, step.name, self._keeper))
             if seen.notes != told_before:
                 told_before = seen.notes
-                self._write(Draft(run.attempt, run.direction, "watched", Kind.EVENT, seen.notes))
+                self._story.write(Draft(run.attempt, run.direction, "watched", Kind.EVENT, seen.notes))
             if seen.unclear:
                 self._secure(run, seen.unclear)
                 return
-            if seen.worse and not self._rolled_back_before(run):
-                self._roll_back(run, seen.worse)
+            if seen.worse and not self._story.rolled_back(run):  # what failed is not tried again without a person
+                self._story.roll_back(run, seen.worse)
                 return
             if self._clock() >= over and self._closes_door(run, step, seen.notes):
                 return
             self._wait(self._rules.watch_seconds)
 
-    def _rolled_back_before(self, run: Run) -> bool:
-        """Nothing that failed is tried again without a person."""
-        return any(other.opening.get("of") == run.attempt for other in self._runs.values())
-
     def _closes_door(self, run: Run, step: Step, notes: Mapping[str, Any]) -> bool:
-        asked = next((one for one in self._open_requests() if one.wish is Wish.FINALIZE), None)
+        asked = next((one for one in self._operators.open_requests() if one.wish is Wish.FINALIZE), None)
         if asked is None:
             return False
         self._at(Moment.ACTED, step)
         facts = {"reason": asked.reason, "by": asked.actor}
-        self._write(
+        self._story.write(
             Draft(run.attempt, run.direction, step.name, Kind.DONE, notes),
             Draft(run.attempt, run.direction, Event.FINALIZE, Kind.EVENT, facts),
         )
-        self._answer(asked, "finalizing")
+        self._operators.answer(asked, "finalizing")
         return True
-
-    # Writing.
-
-    def _move(self, run: Run, event: Event, reason: str | None, of: Run | None = None) -> None:
-        """Record what moves an attempt; and the attempt `of` which it was the way back, too."""
-        facts = {"reason": reason} if reason else {}
-        drafts = [Draft(one.attempt, one.direction, event, Kind.EVENT, facts) for one in (run, of) if one is not None]
-        self._write(*drafts)
-
-    def _owe(self, draft: Draft) -> None:
-        """Go on as if it were written; it is, with the next intent."""
-        self._runs[draft.attempt] = follow(self._runs[draft.attempt], draft)
-        self._owed.append(draft)
-
-    def _write(self, *drafts: Draft) -> None:
-        """Write what is owed and these, in one statement."""
-        for draft in drafts:  # an unlawful move raises before it is written
-            self._owe_first(draft)
-        owed, self._owed = self._owed, []
-        if owed:
-            for entry in self._journal.append(self._keeper.epoch, self._actor, owed):
-                with suppress(Exception):  # who watches, and fails, stops no cutover
-                    self._tell(entry)
-
-    def _owe_first(self, draft: Draft) -> None:
-        run = self._runs.get(draft.attempt) or opened(draft)
-        self._runs[draft.attempt] = follow(run, draft)
-        self._owed.append(draft)
 
 
 def _renewed(seen: list[Lease]) -> bool:
@@ -627,13 +537,3 @@ def _nothing() -> None:
 def _told(error: Exception) -> str:
     """Say what went wrong; of an error that is not ours only its kind, as its text may hold anything."""
     return f"{type(error).__name__}: {error}" if isinstance(error, AuditorError) else type(error).__name__
-
-
-_HEEDED: Mapping[Wish, Callable[[Conductor, Run, Request], bool]] = {
-    Wish.ABORT: Conductor._heed_abort,
-    Wish.PANIC: Conductor._heed_abort,
-    Wish.ROLLBACK: Conductor._heed_rollback,
-    Wish.POSTPONE: Conductor._heed_postponing,
-    Wish.UNPOSTPONE: Conductor._heed_postponing,
-}
-"""By wish; the others are looked up where they count."""

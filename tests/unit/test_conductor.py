@@ -411,7 +411,7 @@ def test_a_verdict_over_a_sample_begins_nothing(rate: object):
 def test_a_cutover_that_would_hold_writes_too_long_is_not_begun(predicted: object):
     world = World()
     world.predicted = predicted
-    ending = world.run(rules=replace(RULES, hold_budget_ms=750))
+    ending = world.run()
     assert Event.ABORTED is ending.ended
     assert "source.close" not in world.calls
     assert [] == world.settled()
