@@ -103,7 +103,7 @@ def test_a_look_that_fails_drops_no_row(sides: Sessions) -> None:
     sides.pair.execute(MANY)
     sides.pair.target.execute("UPDATE t SET v = 'other' WHERE id = 1")
     lost = Acting(
-        lambda time: sides.pair.target.execute("SELECT pg_terminate_backend(%s)", sides.target.info.backend_pid)
+        lambda time: sides.pair.target.execute("SELECT pg_terminate_backend(%s, 60000)", sides.target.info.backend_pid)
     )
     sweep = sides.sweep(passage=lost)
     with pytest.raises(SideUnavailable):

@@ -241,7 +241,7 @@ def test_a_connection_that_is_lost_in_mid_sweep_proves_nothing_more(pair: Pair, 
         assert sweep.step() is not None
         position = sweep.position
         lost = {"source": (source, pair.source), "target": (target, pair.target)}[side]
-        lost[1].execute("SELECT pg_terminate_backend(%s)", lost[0].info.backend_pid)
+        lost[1].execute("SELECT pg_terminate_backend(%s, 60000)", lost[0].info.backend_pid)
         with pytest.raises(SideUnavailable):
             list(iter(sweep.step, None))
     assert position <= sweep.position < 50
