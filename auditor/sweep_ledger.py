@@ -22,8 +22,8 @@ from samplers.table_sweep import Step
 
 RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0)
 """Pauses after failures of a table in a row."""
-NOT_WHOLE_SECONDS = 5.0
-"""A table with rows that could not be verified is swept again so soon: they keep the gate closed."""
+AGAIN_SECONDS = 5.0
+"""A table whose last sweep keeps the gate closed is swept again so soon: it left rows unverified, or came too early."""
 AREA = "coverage/"
 
 
@@ -238,9 +238,8 @@ class Ledger:
         line = self._known.get(name)
         if name in self._urgent or line is None or line.now is not None or line.finished_at is None:
             return True
-        if line.last.through is not None and line.last.through < self._judged_from.get(name, 0):
-            return True
-        return now >= line.finished_at + (self._every if line.last.whole else min(self._every, NOT_WHOLE_SECONDS))
+        soon = not line.last.whole or (line.last.through or 0) < self._judged_from.get(name, 0)
+        return now >= line.finished_at + (min(self._every, AGAIN_SECONDS) if soon else self._every)
 
     def _order(self, name: str) -> tuple[bool, bool, float, str]:
         """Order by who waits longest, behind those that somebody asks for and those that were broken off."""

@@ -397,7 +397,7 @@ def test_who_asks_for_a_finding_to_be_read_again_has_its_table_swept_next(settin
 
 
 def test_a_table_with_rows_that_were_not_verified_is_swept_again_soon(settings, records, monkeypatch):
-    monkeypatch.setattr("auditor.sweep_ledger.NOT_WHOLE_SECONDS", 0.0)
+    monkeypatch.setattr("auditor.sweep_ledger.AGAIN_SECONDS", 0.0)
     slow = replace(settings, sweep=SweepSettings(pause_seconds=0, every_seconds=3600))
     moving = FakeStep(verified=9, hot=1)
     engine = engine_of(ORDERS, LINES, steps={ORDERS: [moving]})
@@ -405,7 +405,10 @@ def test_a_table_with_rows_that_were_not_verified_is_swept_again_soon(settings, 
     assert line(records, LINES)["sweep"] == 1
 
 
-def test_a_table_whose_changes_are_compared_from_behind_its_last_sweep_is_swept_again_at_once(settings, records):
+def test_a_table_whose_changes_are_compared_from_behind_its_last_sweep_is_swept_again_soon(
+    settings, records, monkeypatch
+):
+    monkeypatch.setattr("auditor.sweep_ledger.AGAIN_SECONDS", 0.0)
     slow = replace(settings, sweep=SweepSettings(pause_seconds=0, every_seconds=3600))
     sweep(settings, records, engine_of(ORDERS, LINES))
     behind = line(records, ORDERS)["through"] + 1
