@@ -105,7 +105,8 @@ def test_the_second_look_of_the_transaction_audit_leaves_such_a_commit_for_later
         wait_for(lambda: waiting(database), 20, "a commit that waits")
         if side == "source":
             wait_for(lambda: pair.target.value("SELECT v FROM t WHERE v = 'x'"), 20, "the target to be ahead")
-        with pytest.raises(NotReady, match="standby"):
+        # an apply worker that waits moves past nothing else either, and a server logs what it likes
+        with pytest.raises(NotReady, match="standby" if side == "source" else "standby|not applied"):
             settle_keys(
                 sides.source, sides.target, Tables(source, source), ("id",), [[b"-1"]],
                 lambda position: sides.passage().wait(position, 20),
