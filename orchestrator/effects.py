@@ -168,9 +168,22 @@ def start_dead_man(scene: Scene) -> Facts:
 
 
 def warm_up(scene: Scene) -> Facts:
-    """Do beforehand whatever the steps that hold writes would have to wait for."""
+    """Do beforehand whatever the steps that hold writes would have to wait for; see that the log can be followed."""
     replication = scene.ports.replication.warm(scene.deadline)
-    return {**replication, **scene.ports.sequences.warm(scene.deadline), **scene.ports.rows.warm(scene.deadline)}
+    facts = {**replication, **scene.ports.sequences.warm(scene.deadline), **scene.ports.rows.warm(scene.deadline)}
+    predicted = _with_follower(scene.run.facts.get("check-budget", {}), facts["follow_ms"])
+    if not predicted <= scene.rules.hold_budget_ms:
+        raise NotReady(
+            f"writes would be held for {predicted:.0f} ms of {scene.rules.hold_budget_ms:.0f} allowed: "
+            f"the log is read {facts['follow_ms']:.0f} ms behind"
+        )
+    return facts
+
+
+def _with_follower(foretold: Facts, follow_ms: float) -> float:
+    """Foretell again how long writes will be held, now that somebody follows the log; a rollback foretold nothing."""
+    allowed = foretold.get("parts", {}).get("compare-last", 0)
+    return float(foretold.get("predicted_ms", 0) + max(follow_ms - allowed, 0))
 
 
 def consume_verdict(scene: Scene) -> Facts:

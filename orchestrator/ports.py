@@ -199,6 +199,8 @@ class Rows(Protocol):
     def warm(self, deadline: Deadline) -> Facts:
         """Do as `Replication.warm`, and follow from now on what is written on the old side.
 
+        Returns:
+            With `follow_ms`: how long it takes now to read what is written to its end.
         Raises:
             NotReady: transactions were open for too long, so that their rows could not be followed.
         """

@@ -117,6 +117,7 @@ class World:
         self.verdict, self.reverse_verdict, self.rate = "PASS", "PASS", 1.0
         self.reads: dict[str, Any] = {"reads": 100, "errors": 0, "p99_ms": 5}
         self.predicted: Any = 100
+        self.follow_ms = 1.0
         self.dead_man: tuple[int, Direction] | None = None
         self.dead_man_alive = False
         self.reverse_audit = False
@@ -579,7 +580,7 @@ class FakeRows:
         return ()
 
     def warm(self, deadline: Deadline) -> Facts:
-        return self.world.call("rows.warm", deadline, dict)
+        return self.world.call("rows.warm", deadline, lambda: {"follow_ms": self.world.follow_ms})
 
     def compare_last(self, fence_lsn: int, deadline: Deadline) -> Facts:
         def compare() -> dict[str, Any]:

@@ -36,6 +36,9 @@ NAMED = 20
 SHARE = 0.5
 """Of the time that is left, what reading the log to its end may take."""
 CHECK_SECONDS = 20.0
+_NOW = """SELECT (pg_logical_emit_message(true, 'auditor', '') - '0/0')::bigint
+FROM set_config('synchronous_commit', 'local', true)"""
+"""Writes into the log, and gives a position before its end: one that who follows the log can pass at once."""
 
 
 class Follower(Protocol):
@@ -232,15 +235,20 @@ class LastRows:
     def warm(self, deadline: Deadline) -> Facts:
         """Begin to follow the log, and let both servers plan what they will be asked.
 
+        Returns:
+            With `follow_ms`: how long it takes now to read the log to its end.
         Raises:
-            NotReady: transactions were open for too long, so that their rows could not be followed.
+            NotReady: transactions were open for too long, so that their rows could not be followed; or the log is
+                written faster than it can be read.
         """
         if self._follower is not None:
             self._follower.start(deadline.left() * SHARE)
         self._plan = None  # sessions may be new ones since it was made
         plan = self._planned(deadline)
-        return {"followed": self._follower is not None, "tables": len(self._pairs),
-                "looked_at_by_log_alone": list(plan.by_log[:NAMED]), **_told(plan.uncompared)}  # fmt: skip
+        return {
+            "followed": self._follower is not None, "tables": len(self._pairs), "follow_ms": self._behind(deadline),
+            "looked_at_by_log_alone": list(plan.by_log[:NAMED]), **_told(plan.uncompared),
+        }  # fmt: skip
 
     def compare_last(self, fence_lsn: int, deadline: Deadline) -> Facts:
         """Compare the rows written last and those written most.
@@ -278,6 +286,14 @@ class LastRows:
         if self._follower is None:
             return Written({}, 0)
         return self._follower.written(fence_lsn, LAST_WRITTEN, WRITTEN_MOST, deadline.left() * SHARE)
+
+    def _behind(self, deadline: Deadline) -> float:
+        if self._follower is None:
+            return 0.0
+        began = time.monotonic()
+        now = int(self._old.session.value(_NOW, deadline=deadline))
+        self._follower.written(now, 0, 0, deadline.left() * SHARE)
+        return _milliseconds(began, time.monotonic())
 
     def _planned(self, deadline: Deadline) -> Plan:
         if self._plan is None:

@@ -417,6 +417,17 @@ def test_a_cutover_that_would_hold_writes_too_long_is_not_begun(predicted: objec
     assert [] == world.settled()
 
 
+@pytest.mark.parametrize(("follow_ms", "ended"), [(649, None), (651, Event.ABORTED), (float("nan"), Event.ABORTED)])
+def test_a_log_that_is_read_too_far_behind_counts_into_the_budget_before_anything_is_held(
+    follow_ms: float, ended: Event | None
+):
+    world = through(World())
+    world.follow_ms = follow_ms
+    ending = world.run()
+    assert ended is ending.ended
+    assert (ended is None) == ("source.close" in world.calls)
+
+
 LIES = {
     "source.close": [{"sessions": 1}, {"sessions": None}, {"prepared": 1}, {"closed": None}, {"sessions": False}],
     "target.close": [{"closed": False}],
