@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import itertools
 import os
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import psycopg
@@ -105,6 +106,35 @@ class Database:
     def _exists(self) -> bool:
         with psycopg.connect(self.server.dsn(), autocommit=True) as admin:
             return admin.execute("SELECT FROM pg_database WHERE datname = %s", [self.name]).fetchone() is not None
+
+
+@contextlib.contextmanager
+def commits_wait(database: Database) -> Iterator[None]:
+    """Let every commit wait for a standby that never comes: it is in the log, and nobody sees it."""
+    quiet = database.connect(options="-c synchronous_commit=local")
+    quiet.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    quiet.execute("SELECT pg_reload_conf()")
+    try:
+        # sessions read the setting each when they get to it, and commits wait only once the checkpointer has read it
+        wait_for(lambda: _waits(database, quiet), 10, "commits to wait")
+        yield
+    finally:
+        quiet.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        quiet.execute("SELECT pg_reload_conf()")
+
+
+def _waits(database: Database, quiet: psycopg.Connection[Any]) -> bool:
+    """Say whether a commit of now waits; it is let go."""
+    with database.connect() as connection:
+        pid = connection.info.backend_pid
+        commit = threading.Thread(target=connection.execute, args=("SELECT pg_logical_emit_message(true, 'test', '')",))
+        commit.start()
+        seen = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep')"
+        wait_for(lambda: not commit.is_alive() or quiet.execute(seen, [pid]).fetchone() == (True,), 10, "an end")
+        waits = commit.is_alive()
+        quiet.execute("SELECT pg_cancel_backend(%s)", [pid])
+        commit.join()
+        return waits
 
 
 class Pair:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,7 +14,7 @@ from samplers.settle import Pair as Tables
 from samplers.settle import settle_keys
 from samplers.table_sweep import SweepOptions, TableSweep, make_plan
 from tests.conftest import SETTINGS
-from tests.helpers import Database, Pair, wait_for
+from tests.helpers import Database, Pair, commits_wait, wait_for
 from tests.sweeps import Sessions, kinds, sessions, total
 
 OPTIONS = SweepOptions(seed=7, chunk_seconds=0.05, segment_rows=500, settle_seconds=1.0, wait_seconds=20.0)
@@ -45,22 +44,9 @@ def sides(pair: Pair) -> Iterator[Sessions]:
     pair.source.execute("DELETE FROM t WHERE id < 0; DELETE FROM u WHERE n < 0")
 
 
-@contextmanager
-def commits_wait(database: Database) -> Iterator[None]:
-    """Let every commit wait for a standby that never comes: it is in the log, and nobody sees it."""
-    quiet = database.connect(options="-c synchronous_commit=local")
-    quiet.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-    quiet.execute("SELECT pg_reload_conf()")
-    wait_for(lambda: quiet.execute("SHOW synchronous_standby_names").fetchone() == ("nobody",), 10, "the setting")
-    try:
-        yield
-    finally:
-        quiet.execute("ALTER SYSTEM RESET synchronous_standby_names")
-        quiet.execute("SELECT pg_reload_conf()")
-
-
 def waiting(database: Database) -> bool:
-    return bool(database.value("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')"))
+    commits = "wait_event = 'SyncRep' AND backend_type <> 'autovacuum worker'"
+    return bool(database.value(f"SELECT EXISTS (SELECT FROM pg_stat_activity WHERE {commits})"))
 
 
 IN_COMMIT = {
