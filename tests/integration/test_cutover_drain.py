@@ -8,7 +8,7 @@ import pytest
 from comparators.errors import NotReady
 from orchestrator.adapters.markers import Drain
 from orchestrator.deadlines import Deadline, DeadlinePassed
-from tests.helpers import Pair, unique_name, wait_for
+from tests.helpers import Pair, commits_wait, unique_name, wait_for
 
 OURS = "auditor_test"
 TABLES = f"""
@@ -150,11 +150,7 @@ def test_a_barrier_that_no_standby_confirms_is_none(private_pair: Pair) -> None:
         private_pair.source.dsn, private_pair.target.dsn, schema=OURS, subscriptions=[private_pair.subscription]
     )  # fmt: skip
     drain.warm(soon())
-    quiet = private_pair.target.connect(options="-c synchronous_commit=local")
-    quiet.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-    quiet.execute("SELECT pg_reload_conf()")
-    wait_for(lambda: quiet.execute("SHOW synchronous_standby_names").fetchone() == ("nobody",), 10, "the setting")
-    with pytest.raises((NotReady, DeadlinePassed)):
+    with commits_wait(private_pair.target), pytest.raises((NotReady, DeadlinePassed)):
         drain.make_durable(soon(0.5))
     drain.close()
 
