@@ -8,7 +8,7 @@ import pytest
 from comparators.errors import NotReady
 from orchestrator.adapters.markers import Drain
 from orchestrator.deadlines import Deadline, DeadlinePassed
-from tests.helpers import Pair, commits_wait, unique_name, wait_for
+from tests.helpers import Pair, commits_wait, unique_name
 
 OURS = "auditor_test"
 TABLES = f"""
