@@ -59,3 +59,8 @@ class PoisonFrame(Defect):
 
 class ProtocolViolation(Defect):
     """The server sent bytes that the logical replication protocol does not allow; the text names the position."""
+
+
+def told_of(error: Exception) -> str:
+    """Say what went wrong; of an error that is not ours only its kind, as its text may hold anything."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, AuditorError) else type(error).__name__

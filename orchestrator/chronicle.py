@@ -1,6 +1,6 @@
 """The attempts as the journal tells them, and what is written next: kept by the one who acts, under one lease."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -11,18 +11,26 @@ from orchestrator.records import Direction, Draft, Entry, Journal, Kind
 class Chronicle:
     """Follows each attempt, also through entries that are owed: they are written with the next one that must be."""
 
-    def __init__(self, journal: Journal, epoch: int, actor: str, tell: Callable[[Entry], None]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        epoch: int,
+        actor: str,
+        tell: Callable[[Entry], None],
+        runs: Mapping[int, Run] | None = None,
+    ) -> None:
         """Read the journal.
 
         Args:
             epoch: of the lease under which it is written.
             tell: gets each entry once it is durable.
+            runs: the attempts as they are now, of one who has read the journal under this lease already.
         Raises:
             JournalUnavailable: it cannot be read.
         """
         self._journal, self._epoch, self._actor, self._tell = journal, epoch, actor, tell
         self._owed: list[Draft] = []
-        self.runs: dict[int, Run] = {run.attempt: run for run in told(journal.entries())}
+        self.runs: dict[int, Run] = dict(runs or {run.attempt: run for run in told(journal.entries())})
 
     def current(self) -> Run | None:
         """Give the attempt that is at work: the last one that is not over."""
@@ -56,25 +64,27 @@ class Chronicle:
         facts = {"of": run.attempt, "reason": reason, "by": self._actor, "unproven": unproven}
         self.write(Draft(max(self.runs) + 1, Direction.BACK, Event.ROLLBACK, Kind.EVENT, facts))
 
-    def owe(self, draft: Draft) -> None:
-        """Go on as if it were written; it is, with the next entry that must be.
+    def owe(self, *drafts: Draft) -> None:
+        """Go on as if they were written; they are, with the next entry that must be.
 
         Raises:
-            IllegalTransition: the attempt does not allow it; nothing is owed.
+            IllegalTransition: an attempt does not allow one of them; none is owed.
         """
-        run = self.runs.get(draft.attempt) or opened(draft)
-        self.runs[draft.attempt] = follow(run, draft)
-        self._owed.append(draft)
+        runs = dict(self.runs)
+        for draft in drafts:
+            runs[draft.attempt] = follow(runs.get(draft.attempt) or opened(draft), draft)
+        self.runs = runs
+        self._owed += drafts
 
     def write(self, *drafts: Draft) -> None:
         """Write what is owed and these, in one statement.
 
         Raises:
+            IllegalTransition: an attempt does not allow one of them; nothing was written, as nobody could read it.
             LeaseLost: another one acts by now; nothing was written.
             JournalUnavailable: whether it was written is not known: read it again.
         """
-        for draft in drafts:  # an unlawful move raises before it is written
-            self.owe(draft)
+        self.owe(*drafts)
         owed, self._owed = self._owed, []
         if owed:
             for entry in self._journal.append(self._epoch, self._actor, owed):

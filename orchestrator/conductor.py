@@ -18,7 +18,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
-from comparators.errors import AuditorError, NeedsOperator, NotReady
+from comparators.errors import NeedsOperator, NotReady, told_of
 from orchestrator import effects
 from orchestrator.chronicle import Chronicle
 from orchestrator.cutover import UNTOUCHED, Event, Phase, Run, Step
@@ -261,7 +261,7 @@ class Conductor:
         except LeaseLost:
             raise
         except Exception as error:
-            facts = {"failed": _told(error)}
+            facts = {"failed": told_of(error)}
         self._story.write(Draft(run.attempt, run.direction, "secured", Kind.EVENT, facts))
         self._story.move(self._story.of(run), Event.UNCLEAR, reason)
 
@@ -309,7 +309,7 @@ class Conductor:
         except (LeaseLost, JournalUnavailable):
             raise
         except Exception as error:
-            self._failed(run, step, _told(error))
+            self._failed(run, step, told_of(error))
             return
         self._at(Moment.ACTED, step)
         facts = {**facts, "took_ms": round((self._clock() - began) * 1000, 1)}
@@ -458,7 +458,7 @@ class Conductor:
         except LeaseLost:
             raise
         except Exception as error:
-            return self._hook_refuses(run, phase, _told(error))
+            return self._hook_refuses(run, phase, told_of(error))
         self._hooked, self._tries, self._trying_since = (run.attempt, phase), 0, None
         if said:
             self._story.owe(Draft(run.attempt, run.direction, "hooks", Kind.EVENT, {"phase": phase.value, **said}))
@@ -532,8 +532,3 @@ def _renewed(seen: list[Lease]) -> bool:
 
 def _nothing() -> None:
     """Forget nothing: most proxies remember nothing."""
-
-
-def _told(error: Exception) -> str:
-    """Say what went wrong; of an error that is not ours only its kind, as its text may hold anything."""
-    return f"{type(error).__name__}: {error}" if isinstance(error, AuditorError) else type(error).__name__

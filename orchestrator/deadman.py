@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from enum import Enum, StrEnum, auto
 
-from comparators.errors import AuditorError
+from comparators.errors import told_of
+from orchestrator.chronicle import Chronicle
 from orchestrator.cutover import Event, Phase, Run, Step, follow, opened
 from orchestrator.evidence import shortcoming
 from orchestrator.lease import Keeper, LeasedDeadline
@@ -35,6 +36,8 @@ from orchestrator.rules import Rules
 POLL_SECONDS = 0.25
 SLOWEST_SECONDS = 5.0
 """Between two tries where the old side cannot be opened."""
+_DOUBLINGS = 5
+"""Of the time between two tries, until it is the slowest."""
 
 _OPENING = ("win-abort", "open-old", "route-back", "release-after-abort")
 _NEEDED = frozenset({"open-old", "release-after-abort"})
@@ -65,11 +68,17 @@ def duty(run: Run | None, lease: Lease | None) -> Duty:
     """Decide by what the journal tells of the attempt, and by who may act now; not known is never a ground to act."""
     if run is None or lease is None:
         return Duty.WATCH
+    due = _due(run)
+    return due if due is Duty.REST or lease.over else Duty.WATCH
+
+
+def _due(run: Run) -> Duty:
+    """Decide by the attempt alone, where nobody else may act."""
     if run.over or run.committed:
         return Duty.REST
     if run.phase is Phase.STUCK and not run.aborting:
         return Duty.WATCH  # a person was called before anything was decided, and nothing may be touched
-    return Duty.ACT if lease.over else Duty.WATCH
+    return Duty.ACT
 
 
 class DeadMan:
@@ -102,7 +111,7 @@ class DeadMan:
         self._attempt, self._direction, self._actor = attempt, direction, actor
         self._rules, self._say, self._tell = rules or Rules(), say, tell
         self._wait, self._clock = wait, clock
-        self._run: Run | None = None
+        self._runs: dict[int, Run] = {}
         self._read_to = 0
         self._tries = 0
         self._keeper: Keeper | None = None
@@ -118,17 +127,18 @@ class DeadMan:
             beat: is called at every look, so that others see that it lives.
         """
         while True:
-            beat()
             try:
+                beat()
                 if (end := self.look()) is not None:
                     return end
             except (LeaseHeld, LeaseLost):
                 self._say("somebody else has taken the lease")
             except JournalUnavailable as error:
                 self._say(f"everything stays as it is, fenced or not, until the journal answers: {error}")
-            except AuditorError as error:
-                self._say(str(error))
-            self._wait(min(POLL_SECONDS * 2**self._tries, SLOWEST_SECONDS))
+            except Exception as error:  # whatever it was: who stands by must not fall
+                self._tries += 1
+                self._say(told_of(error))
+            self._wait(pause_after(self._tries))
 
     def look(self) -> End | None:
         """Look once, and act if it must; give why it may go.
@@ -139,23 +149,21 @@ class DeadMan:
         """
         lease = self._journal.lease()
         self._read()
-        match duty(self._run, lease):
+        run = self._runs.get(self._attempt)
+        match duty(run, lease):
             case Duty.WATCH:
+                self._tries = 0
                 return None
             case Duty.ACT:
                 return self._act()
             case Duty.REST:
-                return End.COMMITTED if self._run is not None and self._run.committed else End.OVER
+                return _why(run)
 
     def _read(self) -> None:
         """Follow what was written since the last look."""
         for entry in self._journal.entries(self._read_to):
-            self._follow(entry)
-
-    def _follow(self, entry: Entry) -> None:
-        self._read_to = entry.seq
-        if entry.attempt == self._attempt:
-            self._run = follow(self._run or opened(entry), entry)
+            self._runs[entry.attempt] = follow(self._runs.get(entry.attempt) or opened(entry), entry)
+            self._read_to = entry.seq
 
     def _act(self) -> End | None:
         """Take the lease, win ABORT or find out that it cannot be won, and open."""
@@ -167,33 +175,39 @@ class DeadMan:
             clock=self._clock,
         )
         with keeper:
-            self._read()  # under the lease: nobody writes any more
-            run = self._run
-            if run is None or run.over:
-                return End.OVER
+            self._read()  # under the lease: nobody else writes any more
+            story = Chronicle(self._journal, keeper.epoch, self._actor, self._tell, self._runs)
+            run = story.runs[self._attempt]
+            if (due := _due(run)) is not Duty.ACT:
+                return _why(run) if due is Duty.REST else None
             outcome = self._journal.decide(keeper.epoch, self._actor, self._attempt, self._direction, Result.ABORT)
             if outcome.result is Result.COMMIT:
                 return End.COMMITTED
             self._keeper = keeper
             try:
-                return self._open(run, keeper)
+                return self._open(story, keeper)
             finally:
                 self._keeper = None
 
-    def _open(self, run: Run, keeper: Keeper) -> End | None:
-        self._write(keeper, *self._won(run))
-        for step in run_steps(self._now()):
-            if step.name == "release-after-abort" and _missing(self._now(), "open-old"):
+    def _open(self, story: Chronicle, keeper: Keeper) -> End | None:
+        before = story.runs[self._attempt]
+        story.write(*self._won(before))
+        for step in run_steps(self._now(story)):
+            if step.name == "release-after-abort" and _missing(self._now(story), "open-old"):
                 break
-            self._do(step, keeper)
-        if any(_missing(self._now(), name) for name in _NEEDED):
-            self._tries += 1
-            return None
-        return End.OPENED
+            self._do(step, story, keeper)
+        end = None if any(_missing(self._now(story), name) for name in _NEEDED) else End.OPENED
+        if before.phase is Phase.STUCK and self._now(story).phase is not Phase.STUCK:
+            reason = before.reason if end is None else "the dead man opened the old side; what else was begun is left"
+            story.write(self._draft(Event.EXHAUSTED, Kind.EVENT, {"reason": reason}))  # the person is still needed
+        self._tries = 0 if end else self._tries + 1
+        return end
 
     def _won(self, run: Run) -> list[Draft]:
-        """Word what `decide` has told, unless that is written already."""
+        """Word what `decide` has told, unless that is written already, and that it goes on where it was given up."""
         drafts = []
+        if run.phase is Phase.STUCK and ("win-abort" not in run.done or run_steps(run)):
+            drafts.append(self._draft(Event.RESUMED, Kind.EVENT, {"reason": "the dead man goes on with the abort"}))
         if not run.aborting:
             reason = "the orchestrator was gone: its lease was over"
             drafts.append(self._draft(Event.FAILED, Kind.EVENT, {"reason": reason}))
@@ -202,24 +216,24 @@ class DeadMan:
             drafts.append(self._draft("win-abort", Kind.DONE, {"result": Result.ABORT.value, "by": self._actor}))
         return drafts
 
-    def _do(self, step: Step, keeper: Keeper) -> None:
+    def _do(self, step: Step, story: Chronicle, keeper: Keeper) -> None:
         seconds = self._rules.seconds_of(step)
         keeper.ensure(seconds)
-        self._write(keeper, self._draft(step.name, Kind.INTENT, {}))
+        story.write(self._draft(step.name, Kind.INTENT, {}))
         began = self._clock()
         try:
             facts = self._performed(step, LeasedDeadline(began + seconds, f"dead man: {step.name}", keeper))
             keeper.check()
         except (LeaseLost, JournalUnavailable):
             raise
-        except AuditorError as error:
-            self._failed(step, str(error), keeper)
+        except Exception as error:
+            self._failed(step, told_of(error), story)
             return
         facts = {**facts, "took_ms": round((self._clock() - began) * 1000, 1)}
-        if problem := shortcoming(step.name, facts, self._now()):
-            self._failed(step, f"not proven: {problem}", keeper)
+        if problem := shortcoming(step.name, facts, self._now(story)):
+            self._failed(step, f"not proven: {problem}", story)
         else:
-            self._write(keeper, self._draft(step.name, Kind.DONE, facts))
+            story.write(self._draft(step.name, Kind.DONE, facts))
 
     def _performed(self, step: Step, deadline: LeasedDeadline) -> Facts:
         if step.name == "open-old":
@@ -231,23 +245,24 @@ class DeadMan:
             return {"route": old.value, "already": True}
         return self._group.route(old, deadline)
 
-    def _failed(self, step: Step, reason: str, keeper: Keeper) -> None:
+    def _failed(self, step: Step, reason: str, story: Chronicle) -> None:
         self._say(f"{step.name}: {reason}")
-        self._write(keeper, self._draft(step.name, Kind.FAILED, {"reason": reason}))
+        story.write(self._draft(step.name, Kind.FAILED, {"reason": reason}))
 
     def _draft(self, step: str, kind: Kind, facts: Facts) -> Draft:
         return Draft(self._attempt, self._direction, step, kind, {**facts, "dead_man": True})
 
-    def _write(self, keeper: Keeper, *drafts: Draft) -> None:
-        if drafts:
-            for entry in self._journal.append(keeper.epoch, self._actor, drafts):
-                self._follow(entry)
-                self._tell(entry)
+    def _now(self, story: Chronicle) -> Run:
+        return story.runs[self._attempt]
 
-    def _now(self) -> Run:
-        if self._run is None:
-            raise LookupError(f"attempt {self._attempt} has no entry")
-        return self._run
+
+def pause_after(tries: int) -> float:
+    """Give the seconds until the next look, after so many tries in a row that failed."""
+    return min(POLL_SECONDS * 2 ** min(tries, _DOUBLINGS), SLOWEST_SECONDS)
+
+
+def _why(run: Run | None) -> End:
+    return End.COMMITTED if run is not None and run.committed else End.OVER
 
 
 def run_steps(run: Run) -> list[Step]:

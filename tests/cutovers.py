@@ -13,7 +13,7 @@ from typing import Any
 from comparators.errors import NeedsOperator, NotReady, SideUnavailable
 from comparators.positions import Side
 from orchestrator.conductor import Conductor, Ending, Moment
-from orchestrator.cutover import Step
+from orchestrator.cutover import Step, told
 from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.deadman import DeadMan, End
 from orchestrator.ports import Blocker, Facts, FenceSeen, Identity, Ports, Proxy, ProxySeen
@@ -340,6 +340,7 @@ class World:
             wrong.append(f"{len(lost)} acknowledged writes are lost")
         if not self.journal.verify().intact:
             wrong.append(f"the journal does not verify: {self.journal.verify().problems}")
+        told(self.journal.entries())  # raises where nobody could read it
         if len(set(self.consumers.values()) - {owner}):
             wrong.append(f"I17: a consumer does not read on the {owner}")
         return wrong

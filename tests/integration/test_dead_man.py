@@ -14,6 +14,7 @@ from auditor.servers import PostgresServer
 from comparators.errors import NotReady
 from comparators.positions import Side
 from orchestrator.adapters.commands import exec_proxy
+from orchestrator.cutover import Phase, told
 from orchestrator.deadman import DeadMan, End
 from orchestrator.records import Direction, Kind, LeaseHeld, LeaseLost, Outcome, Result
 from tests.conftest import SETTINGS
@@ -131,6 +132,28 @@ def test_an_abort_whose_orchestrator_dies_is_brought_to_its_end(stage: Stage):
     stage.wait_for_open()
     stage.wait_for_rest()
     assert OPENING == done(stage)
+
+
+def test_an_abort_that_got_stuck_is_carried_out_and_leaves_a_journal_that_can_be_read(stage: Stage):
+    epoch = stage.begin()
+    stage.fence().close(soon())
+    stage.held.touch()
+    stage.side.admin(f"ALTER ROLE {stage.side.control} NOCREATEROLE")
+    stage.stand()
+    stage.write(epoch, "failed", Kind.EVENT)
+    stage.write(epoch, "win-abort", Kind.INTENT)
+    stage.write(epoch, "open-old", Kind.FAILED)
+    stage.write(epoch, "exhausted", Kind.EVENT)
+    stage.journal.release(epoch)  # the orchestrator has called a person and gone
+    wait_for(lambda: ("open-old", Kind.FAILED) in stage.said(), 60, "its first failure")
+    assert all(run.phase in (Phase.ABORTING, Phase.STUCK) for run in told(stage.journal.entries()))
+    stage.side.admin(f"ALTER ROLE {stage.side.control} CREATEROLE")
+    stage.wait_for_open()
+    stage.wait_for_rest()
+    assert sorted(OPENING) == sorted(done(stage))
+    (run,) = told(stage.journal.entries())
+    assert (Phase.STUCK, Phase.ABORTING) == (run.phase, run.stuck_in)
+    assert stage.journal.verify().intact
 
 
 def test_a_source_that_cannot_be_opened_is_tried_again_until_it_can(stage: Stage):

@@ -1,13 +1,18 @@
 """What a dead man does follows from the journal alone: who may act now, and what is decided."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from comparators.errors import SideUnavailable
+from comparators.positions import Side
+from orchestrator.chronicle import Chronicle
 from orchestrator.conductor import Moment
-from orchestrator.cutover import Phase, Run
-from orchestrator.deadman import DeadMan, Duty, End, duty
-from orchestrator.records import Direction, JournalUnavailable, Kind, Lease, Result
-from tests.cutovers import RULES, World, killed, raises
+from orchestrator.cutover import Event, IllegalTransition, Phase, Run, told
+from orchestrator.deadman import POLL_SECONDS, SLOWEST_SECONDS, DeadMan, Duty, End, duty, pause_after
+from orchestrator.records import Direction, Draft, JournalUnavailable, Kind, Lease, Result
+from tests.cutovers import RULES, World, broken, killed, raises
 
 OVER, HELD = Lease(1, "orchestrator", 0.0), Lease(1, "orchestrator", 5.0)
 FENCING = Run(1, phase=Phase.FENCING)
@@ -101,6 +106,106 @@ def test_while_the_journal_is_away_it_touches_nothing_and_says_so():
     assert End.OPENED is man.stand()
     assert [False] * 5 == tries
     assert 4 == sum("until the journal answers" in words for words in said)
+
+
+def stuck_in_its_abort(failing: str) -> World:
+    """A world whose orchestrator gave an abort up, called a person and went."""
+    world = World()
+    world.faults["replication.commit_line"] = [broken()]
+    world.faults[failing] = [broken()] * 100
+    ending = world.run()
+    assert ending is not None
+    assert Phase.STUCK is ending.phase
+    return world
+
+
+@pytest.mark.parametrize("failing", ["source.open", "pool-1.release"])
+def test_an_abort_that_got_stuck_is_carried_out_and_a_person_stays_called(failing: str):
+    world = stuck_in_its_abort(failing)
+    world.faults[failing] = [broken()] * 2
+    world.violations.clear()  # proxies were let go at last although nobody opened the source
+    assert End.OPENED is dead_man(world).stand()
+    assert world.sides[Side.SOURCE].open
+    assert not any(proxy.held for proxy in world.proxies)
+    (run,) = told(world.journal.entries())
+    assert (Phase.STUCK, Phase.ABORTING) == (run.phase, run.stuck_in)
+    ending = world.resume()
+    assert ending is not None
+    assert Event.ABORTED is ending.ended
+    assert [] == world.settled()
+
+
+def test_an_abort_that_got_stuck_behind_what_opens_is_left_alone():
+    world = stuck_in_its_abort("replication.disarm")
+    written = world.journal.entries()
+    assert End.OPENED is dead_man(world).stand()
+    assert written == world.journal.entries()
+
+
+def test_an_attempt_that_got_stuck_while_it_took_the_lease_is_left_to_a_person():
+    """Another orchestrator was quicker: what it wrote is seen only under the lease."""
+    world = killed_at("close-old")
+    man, acquire = dead_man(world), world.journal.acquire
+
+    def outrun(holder: str, seconds: float) -> Lease:
+        lease = acquire("cleo", seconds)
+        Chronicle(world.journal, lease.epoch, "cleo", lambda entry: None).write(
+            Draft(1, Direction.FORWARD, Event.UNCLEAR, Kind.EVENT)
+        )
+        world.journal.release(lease.epoch)
+        return acquire(holder, seconds)
+
+    world.journal.acquire = outrun  # type: ignore[method-assign]
+    assert man.look() is None
+    assert world.journal.outcome(1) is None
+    (run,) = told(world.journal.entries())
+    assert (Phase.STUCK, Phase.FENCING) == (run.phase, run.stuck_in)
+
+
+def test_what_an_attempt_does_not_allow_is_written_by_nobody():
+    world = stuck_in_its_abort("replication.disarm")
+    world.skew += 60
+    epoch = world.journal.acquire("cleo", 10).epoch
+    story, written = Chronicle(world.journal, epoch, "cleo", lambda entry: None), world.journal.entries()
+    drafts = [
+        Draft(1, Direction.FORWARD, "looked", Kind.EVENT),
+        Draft(1, Direction.FORWARD, "open-old", Kind.INTENT),
+    ]
+    with pytest.raises(IllegalTransition):
+        story.write(*drafts)
+    story.write()
+    assert written == world.journal.entries()
+
+
+@pytest.mark.parametrize("call", ["source.open", "pool-1.release"])
+def test_what_nobody_foresaw_does_not_end_it(call: str):
+    world = killed_at("close-old")
+    world.faults[call] = [raises(OSError("no space left on device"))] * 3
+    said: list[str] = []
+    assert End.OPENED is dead_man(world, said).stand()
+    assert 3 == sum("OSError" in words for words in said)
+
+
+def test_neither_a_look_nor_its_voice_that_fails_ends_it():
+    world = killed_at("close-old")
+    world.journal.lease = failing_once(world.journal.lease)  # type: ignore[method-assign]
+    assert End.OPENED is dead_man(world).stand(failing_once(lambda: None))
+
+
+def failing_once(then: Callable[[], Any]) -> Callable[[], Any]:
+    errors = [OSError()]
+
+    def call() -> Any:
+        if errors:
+            raise errors.pop()
+        return then()
+
+    return call
+
+
+def test_it_tries_less_often_the_longer_it_fails_but_for_ever():
+    pauses = [pause_after(tries) for tries in (0, 1, 2, 10, 10**6)]
+    assert [POLL_SECONDS, POLL_SECONDS * 2, POLL_SECONDS * 4, SLOWEST_SECONDS, SLOWEST_SECONDS] == pauses
 
 
 def test_it_beats_at_every_look():
