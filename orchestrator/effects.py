@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from comparators.errors import AuditorError, NotReady
@@ -14,7 +15,7 @@ from comparators.positions import Side
 from orchestrator.cutover import Run, Step
 from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.ports import Blocker, Facts, Ports
-from orchestrator.proxies import ProxyGroup
+from orchestrator.proxies import ProxyGroup, led_elsewhere
 from orchestrator.records import Direction, Journal
 from orchestrator.rules import Rules
 
@@ -71,6 +72,7 @@ def check_all(scene: Scene) -> Facts:
         "sequences": ports.sequences.check,
         "consumers": ports.consumers.check,
         **{f"proxy {proxy.name}": proxy.check for proxy in ports.proxies},
+        "routing": partial(led_elsewhere, ports.proxies, ports.old),
     }
     found = [blocker for part, check in parts.items() for blocker in _asked(part, check)]
     if not ports.proxies:

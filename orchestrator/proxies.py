@@ -5,6 +5,7 @@ Rules of this file:
    have answered, lets all of them go.
 2. What must reach every proxy (leading, letting go) is tried on each, whatever became of the others; then it fails.
 3. Not known is never held and never led.
+4. A cutover begins only where every proxy leads to the old side, by what it shows and by who answers through it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +15,13 @@ from comparators.errors import AuditorError, NotReady
 from comparators.positions import Side
 from orchestrator.deadlines import Deadline
 from orchestrator.parallel import in_parallel
-from orchestrator.ports import Blocker, Facts, Identity, Proxy, ProxySeen
+from orchestrator.ports import Blocker, Facts, Fence, Identity, Proxy, ProxySeen
 
 Answer = TypeVar("Answer")
 
 UNDO_SECONDS = 3.0
+LED_SECONDS = 10.0
+"""How long a proxy and a side may take to say who answers."""
 
 
 class ProxyGroup:
@@ -95,3 +98,30 @@ class ProxyGroup:
         ended = in_parallel({name: lambda proxy=proxy: act(proxy) for name, proxy in self._proxies.items()})  # type: ignore[misc]
         ended.raise_first()
         return ended.answers
+
+
+def led_elsewhere(proxies: Sequence[Proxy], old: Fence) -> list[Blocker]:
+    """Find proxies that do not lead to the side that the applications are on.
+
+    Raises:
+        AuditorError: that side does not say who it is.
+    """
+    wanted = old.identity(Deadline.within(LED_SECONDS, f"asking the {old.side} who it is"))
+    ended = in_parallel({proxy.name: lambda proxy=proxy: _stray(proxy, old.side, wanted) for proxy in proxies})  # type: ignore[misc]
+    ended.raise_first()
+    return [blocker for found in ended.answers.values() for blocker in found]
+
+
+def _stray(proxy: Proxy, side: Side, wanted: Identity) -> list[Blocker]:
+    remedy = f"lead it to the {side}"
+    seen = proxy.observe().route
+    if seen is not side:
+        return [Blocker("route", f"{proxy.name} leads to {f'the {seen}' if seen else 'nobody knows where'}", remedy)]
+    try:
+        found = proxy.probe(Deadline.within(LED_SECONDS, f"asking through {proxy.name} who answers"))
+    except AuditorError as error:
+        return [Blocker("route", f"nobody answers through {proxy.name}: {error}", "see why, and ask again")]
+    if (found.system, found.database) == (wanted.system, wanted.database):
+        return []
+    reason = f"through {proxy.name} {found.database} at {found.address} answers, which is not the {side}"
+    return [Blocker("route", reason, remedy)]

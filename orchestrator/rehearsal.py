@@ -293,31 +293,33 @@ class ProxyTwin:
     def __init__(self, real: Proxy, new: FenceTwin, route: Side, note: Note) -> None:
         self.name = real.name
         self._real, self._new, self._note = real, new, note
-        self._held, self._route = False, route
+        self._held, self._route, self._told = False, route, False
 
     def check(self) -> Sequence[Blocker]:
         return self._real.check()
 
     def hold(self, deadline: Deadline) -> Facts:
         self._note(f"proxy {self.name}", "lets new transactions wait, and waits for those under way")
-        self._held = True
+        self._held = self._told = True
         return {"held": True}
 
     def release(self, deadline: Deadline) -> Facts:
         self._note(f"proxy {self.name}", "lets the waiting transactions go")
-        self._held = False
+        self._held, self._told = False, True
         return {"held": False}
 
     def route(self, to: Side, deadline: Deadline) -> Facts:
         self._note(f"proxy {self.name}", f"leads to the {to}")
-        self._route = to
+        self._route, self._told = to, True
         return {"route": to.value}
 
     def observe(self) -> ProxySeen:
-        return ProxySeen(self._held, self._route)
+        return ProxySeen(self._held, self._route) if self._told else self._real.observe()
 
     def probe(self, deadline: Deadline) -> Identity:
-        """Give who would answer: the new side's server."""
+        """Give who would answer: the new side's server, once it was told anything."""
+        if not self._told:
+            return self._real.probe(deadline)
         self._note(f"proxy {self.name}", "asks through it which server answers")
         return self._new.identity(deadline)
 

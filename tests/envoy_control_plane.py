@@ -4,6 +4,7 @@ import json
 import sys
 
 from comparators.positions import Side
+from orchestrator.adapters.destinations import Destinations
 from orchestrator.adapters.envoy.fleet import Fleet
 from orchestrator.adapters.envoy.proxy import EnvoyProxy
 from orchestrator.adapters.envoy.serving import Serving
@@ -18,7 +19,8 @@ def main(told: str) -> None:
         "edge", given["listen"], places, nodes=tuple(given["nodes"]), cluster=WRITES, reads_cluster=READS
     )
     writes, reads, held = given["serving"]
-    with EnvoyProxy(fleet, [], lambda: Serving(Side(writes), Side(reads), held)) as proxy:
+    serving = Serving(Side(writes), Side(reads), held)
+    with EnvoyProxy(fleet, [], lambda: serving, destinations=Destinations({})) as proxy:
         print("ready", flush=True)
         for word in sys.stdin:
             getattr(proxy, word.strip())(soon())

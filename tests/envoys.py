@@ -21,6 +21,7 @@ from psycopg.conninfo import make_conninfo
 from auditor.servers.envoy import EnvoyServer
 from auditor.servers.ports import free_pair
 from comparators.positions import Side
+from orchestrator.adapters.destinations import Destinations
 from orchestrator.adapters.envoy.fleet import Address, Fleet
 from orchestrator.adapters.envoy.proxy import EnvoyProxy
 from orchestrator.adapters.envoy.resources import CLUSTERS, ENDPOINTS, LISTENERS
@@ -88,12 +89,19 @@ class EnvoyWorld:
         )
 
     @property
+    def destinations(self) -> Destinations:
+        return Destinations({side: database.dsn for side, database in self.sides.items()})
+
+    @property
     def probes(self) -> list[str]:
         return [self.dsn(number) for number in range(len(self.envoys))]
 
     def proxy(self, serving: Serving | None = None, fleet: Fleet | None = None) -> EnvoyProxy:
         """Open the control plane, and close it with this world at the latest."""
-        proxy = EnvoyProxy(fleet or self.fleet, self.probes, lambda: serving or Serving.all_on(Side.SOURCE))
+        proxy = EnvoyProxy(
+            fleet or self.fleet, self.probes, lambda: serving or Serving.all_on(Side.SOURCE),
+            destinations=self.destinations,
+        )  # fmt: skip
         return self._closing.enter_context(proxy)
 
     def taken_over(self, proxy: EnvoyProxy) -> EnvoyProxy:

@@ -16,6 +16,7 @@ import psycopg
 from auditor.servers import PgBouncerServer
 from comparators.positions import Side
 from orchestrator.adapters.commands import CommandedProxy, exec_proxy, webhook_proxy
+from orchestrator.adapters.destinations import Destinations
 from orchestrator.adapters.pgbouncer import PgBouncer
 from orchestrator.deadlines import Deadline
 from tests.helpers import Database, Pair, unique_name
@@ -43,6 +44,10 @@ esac
 
 def soon(seconds: float = 60) -> Deadline:
     return Deadline.within(seconds, "a test")
+
+
+def destinations(pair: Pair) -> Destinations:
+    return Destinations({Side.SOURCE: pair.source.dsn, Side.TARGET: pair.target.dsn})
 
 
 def place(database: Database) -> str:
@@ -75,6 +80,7 @@ class Pool:
             "databases": ["app"],
             "places": self.places,
             "probe": self.dsn,
+            "destinations": destinations(self.pair),
         }
         self.drivers.append(PgBouncer(self.name, **{**given, **changes}))  # type: ignore[arg-type]
         return self.drivers[-1]
@@ -133,7 +139,10 @@ def one_pool(pair: Pair) -> Iterator[Pool]:
 def commanded(pool: Pool, folder: Path) -> CommandedProxy:
     """Lead a PgBouncer by a script, as a proxy of the user's own."""
     action = [str(_script(pool, folder))]
-    return exec_proxy(pool.name, hold=action, release=action, route=action, observe=action, probe=pool.dsn)
+    return exec_proxy(
+        pool.name, hold=action, release=action, route=action, observe=action, probe=pool.dsn,
+        destinations=destinations(pool.pair),
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -161,7 +170,7 @@ def hooked(pool: Pool, folder: Path) -> Iterator[CommandedProxy]:
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}/lead"
         try:
-            yield webhook_proxy(pool.name, url=url, token=TOKEN, probe=pool.dsn)
+            yield webhook_proxy(pool.name, url=url, token=TOKEN, probe=pool.dsn, destinations=destinations(pool.pair))
         finally:
             server.shutdown()
             thread.join()

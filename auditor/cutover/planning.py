@@ -7,6 +7,7 @@ of these is another plan, and approvals of the old one count for nothing.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from auditor.bundles.contents import configuration_json
@@ -20,6 +21,7 @@ from comparators.errors import AuditorError, NeedsOperator, NotReady
 from orchestrator.deadlines import Deadline
 from orchestrator.parallel import in_parallel
 from orchestrator.ports import Blocker, Facts
+from orchestrator.proxies import led_elsewhere
 from orchestrator.records import Direction, Journal
 
 GATE_SECONDS = 5.0
@@ -151,6 +153,7 @@ def blockers(assembly: Assembly) -> list[Document]:
         "sequences": ports.sequences.check,
         "consumers": ports.consumers.check,
         **{f"proxy {proxy.name}": proxy.check for proxy in ports.proxies},
+        "routing": partial(led_elsewhere, ports.proxies, ports.old),
     }
     ended = in_parallel({part: lambda check=check: _asked(check) for part, check in parts.items()})  # type: ignore[misc]
     ended.raise_first()

@@ -3,10 +3,20 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 
-from auditor.cutover.settings import CutoverSettings, EnvoySettings, ExecSettings, PgBouncerSettings, ProxySettings
+from auditor.cutover.settings import (
+    CutoverSettings,
+    EnvoySettings,
+    ExecSettings,
+    PgBouncerSettings,
+    ProxySettings,
+    WebhookSettings,
+)
 from comparators.errors import NotInstalled
+from comparators.positions import Side
 from orchestrator.adapters.commands import exec_proxy, webhook_proxy
+from orchestrator.adapters.destinations import Destinations
 from orchestrator.adapters.pgbouncer import PgBouncer
+from orchestrator.adapters.pgbouncer_file import Place, parse_place
 from orchestrator.ports import Proxy
 from orchestrator.records import Entry
 
@@ -24,7 +34,8 @@ def proxies_of(given: CutoverSettings, entries: Entries, may_act: MayAct, stack:
         SettingInvalid: a place or a secret cannot be read.
         NotInstalled: a driver needs a package that is not there.
     """
-    return list(_made(given.proxies, entries, may_act, stack))
+    destinations = Destinations({side: control.conninfo() for side, control in given.control.items()})
+    return list(_made(given.proxies, destinations, entries, may_act, stack))
 
 
 def doors_of(given: CutoverSettings) -> dict[str, list[str]]:
@@ -35,23 +46,32 @@ def doors_of(given: CutoverSettings) -> dict[str, list[str]]:
     }
 
 
-def _made(settings: Iterable[ProxySettings], entries: Entries, may_act: MayAct, stack: ExitStack) -> Iterator[Proxy]:
+def _made(
+    settings: Iterable[ProxySettings], destinations: Destinations, entries: Entries, may_act: MayAct, stack: ExitStack
+) -> Iterator[Proxy]:
     for one in settings:
         if isinstance(one, PgBouncerSettings):
-            yield _pgbouncer(one, stack)
+            yield _pgbouncer(one, destinations, stack)
         elif isinstance(one, EnvoySettings):
-            yield _envoy(one, entries, may_act, stack)
+            yield _envoy(one, destinations, entries, may_act, stack)
         elif isinstance(one, ExecSettings):
             yield exec_proxy(
                 one.name, hold=one.hold, release=one.release, route=one.route, observe=one.observe,
-                probe=one.probe.conninfo(),
+                probe=one.probe.conninfo(), places=_places(one), destinations=destinations,
             )  # fmt: skip
         else:
             token = one.token.resolve() if one.token else None
-            yield webhook_proxy(one.name, url=one.url, token=token, probe=one.probe.conninfo())
+            yield webhook_proxy(
+                one.name, url=one.url, token=token, probe=one.probe.conninfo(), places=_places(one),
+                destinations=destinations,
+            )  # fmt: skip
 
 
-def _pgbouncer(one: PgBouncerSettings, stack: ExitStack) -> Proxy:
+def _places(one: ExecSettings | WebhookSettings) -> dict[Side, Place]:
+    return {side: parse_place(words) for side, words in one.places.items()}
+
+
+def _pgbouncer(one: PgBouncerSettings, destinations: Destinations, stack: ExitStack) -> Proxy:
     made = PgBouncer(
         one.name,
         admin=one.admin.conninfo(),
@@ -59,12 +79,15 @@ def _pgbouncer(one: PgBouncerSettings, stack: ExitStack) -> Proxy:
         databases=one.databases,
         places=one.places,
         probe=one.probe.conninfo(),
+        destinations=destinations,
     )
     stack.callback(made.close)
     return made
 
 
-def _envoy(one: EnvoySettings, entries: Entries, may_act: MayAct, stack: ExitStack) -> Proxy:
+def _envoy(
+    one: EnvoySettings, destinations: Destinations, entries: Entries, may_act: MayAct, stack: ExitStack
+) -> Proxy:
     try:
         from orchestrator.adapters.envoy.fleet import Fleet
         from orchestrator.adapters.envoy.proxy import EnvoyProxy
@@ -84,6 +107,8 @@ def _envoy(one: EnvoySettings, entries: Entries, may_act: MayAct, stack: ExitSta
         reached_at=one.reached_at,
     )
     probes = [probe.conninfo() for probe in one.probes]
-    made = EnvoyProxy(fleet, probes, lambda: serving_recorded(entries()), may_act=may_act)
+    made = EnvoyProxy(
+        fleet, probes, lambda: serving_recorded(entries()), destinations=destinations, may_act=may_act
+    )  # fmt: skip
     stack.callback(made.close)  # it listens once it is needed: the dead man has one too, and must not be in the way
     return made

@@ -38,6 +38,8 @@ def _proxy(kind: str, description: str, properties: Schema, required: tuple[str,
     return mapping(description, own | properties, ("kind", "name", *required))
 
 
+_PAIRS = "connection parameters such as host=10.0.0.1 port=5432"
+_LED = _places(_PAIRS, "What it leads to; with it these servers are asked who they are before anything is held.")
 _PROBE = server("way in through the proxy, by which it is asked which server answers")
 _PGBOUNCER = _proxy(
     "pgbouncer",
@@ -51,7 +53,7 @@ _PGBOUNCER = _proxy(
             "Databases of it that belong to this migration.",
             minItems=1,
         ),
-        "places": _places("connection parameters such as host=10.0.0.1 port=5432", "What its databases lead to."),
+        "places": _places(_PAIRS, "What its databases lead to."),
         "probe": _PROBE,
     },
     ("admin", "config", "databases", "places", "probe"),
@@ -83,13 +85,13 @@ _ENVOY = _proxy(
 _EXEC = _proxy(
     "exec",
     "A proxy of your own, led by programs.",
-    {name: _COMMAND for name in ("hold", "release", "route", "observe")} | {"probe": _PROBE},
+    {name: _COMMAND for name in ("hold", "release", "route", "observe")} | {"probe": _PROBE, "places": _LED},
     ("hold", "release", "route", "observe", "probe"),
 )
 _WEBHOOK = _proxy(
     "webhook",
     "A proxy of your own, led by HTTP.",
-    {"url": _URL, "token": _TOKEN, "probe": _PROBE},
+    {"url": _URL, "token": _TOKEN, "probe": _PROBE, "places": _LED},
     ("url", "probe"),
 )
 

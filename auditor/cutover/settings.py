@@ -53,6 +53,8 @@ class ExecSettings:
     route: Command
     observe: Command
     probe: SideSettings
+    places: Mapping[Side, str] = field(default_factory=dict, hash=False)
+    """None: nobody but the proxy knows where it will lead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class WebhookSettings:
     url: str
     probe: SideSettings
     token: SecretRef | None = None
+    places: Mapping[Side, str] = field(default_factory=dict, hash=False)
 
 
 ProxySettings = PgBouncerSettings | EnvoySettings | ExecSettings | WebhookSettings

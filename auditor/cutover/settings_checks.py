@@ -59,7 +59,7 @@ def _proxies(section: Mapping[str, Any]) -> Iterator[Problem]:
         places = proxy.get("places")
         if places and places["source"] == places["target"]:
             yield Problem(f"{path}.places", "lead to the same server for both sides", "name the target's for target")
-        if proxy["kind"] == "pgbouncer":
+        if places and proxy["kind"] != "envoy":
             yield from _pairs(path, places)
         if proxy["kind"] == "envoy":
             yield from _nodes(path, proxy)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from comparators.errors import AuditorError, NotReady
 from comparators.positions import Side
 from orchestrator.adapters.callers import Caller, Document, Program, Service
+from orchestrator.adapters.destinations import Destinations
+from orchestrator.adapters.pgbouncer_file import Place
 from orchestrator.adapters.sessions import Session
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Blocker, Facts, Identity, ProxySeen
@@ -18,20 +20,28 @@ LOOK_SECONDS = 2.0
 CHECK_SECONDS = 10.0
 POLL_SECONDS = 0.02
 NODES_SHOWN = 100
+NOT_TOLD: Mapping[Side, Place] = {}
+"""Nobody says where the proxy will lead."""
 
 
 class CommandedProxy:
     """One such proxy."""
 
-    def __init__(self, name: str, callers: Mapping[str, Caller], probe: str) -> None:
+    def __init__(
+        self, name: str, callers: Mapping[str, Caller], probe: str, places: Mapping[Side, Place],
+        destinations: Destinations,
+    ) -> None:  # fmt: skip
         """Take who is told what.
 
         Args:
             callers: by action.
             probe: connection string through the proxy, to a role that may log in on both sides at all times.
+            places: what it leads to on each side, where that is known; none otherwise.
+            destinations: what the places must be.
         """
         self.name = name
         self._callers, self._probe = callers, probe
+        self._places, self._destinations = places, destinations
 
     def check(self) -> Sequence[Blocker]:
         """Say what speaks against a cutover through it."""
@@ -47,7 +57,8 @@ class CommandedProxy:
             self.probe(Deadline.within(CHECK_SECONDS, f"asking through {self.name}"))
         except AuditorError as error:
             found.append(Blocker("probe", str(error), "see that `probe` leads through it to the database"))
-        return found
+        told = {side: [place] for side, place in self._places.items()}
+        return [*found, *self._destinations.blockers(self._probe, told)]
 
     def hold(self, deadline: Deadline) -> Facts:
         """Let it hold new transactions, and read back that it does."""
@@ -110,16 +121,28 @@ def exec_proxy(
     route: Sequence[str],
     observe: Sequence[str],
     probe: str,
+    destinations: Destinations,
+    places: Mapping[Side, Place] = NOT_TOLD,
 ) -> CommandedProxy:
     """Make a proxy that programs lead, one for each action."""
     commands = {"hold": hold, "release": release, "route": route, "observe": observe}
-    return CommandedProxy(name, {action: Program(command) for action, command in commands.items()}, probe)
+    callers = {action: Program(command) for action, command in commands.items()}
+    return CommandedProxy(name, callers, probe, places, destinations)
 
 
-def webhook_proxy(name: str, *, url: str, token: str | None = None, probe: str) -> CommandedProxy:
+def webhook_proxy(
+    name: str,
+    *,
+    url: str,
+    token: str | None = None,
+    probe: str,
+    destinations: Destinations,
+    places: Mapping[Side, Place] = NOT_TOLD,
+) -> CommandedProxy:
     """Make a proxy that one address leads."""
     service = Service(url, token)
-    return CommandedProxy(name, dict.fromkeys(("hold", "release", "route", "observe"), service), probe)
+    callers = dict.fromkeys(("hold", "release", "route", "observe"), service)
+    return CommandedProxy(name, callers, probe, places, destinations)
 
 
 def _texts(nodes: Mapping[object, object]) -> dict[str, str]:

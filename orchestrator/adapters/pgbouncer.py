@@ -19,6 +19,7 @@ from pathlib import Path
 
 from comparators.errors import AuditorError, NeedsOperator, Retryable
 from comparators.positions import Side
+from orchestrator.adapters.destinations import Destinations
 from orchestrator.adapters.pgbouncer_checks import Checks
 from orchestrator.adapters.pgbouncer_console import Console, DatabaseSeen, NotPaused, WholePaused, quoted
 from orchestrator.adapters.pgbouncer_file import lead, parse_place, replace_file, settle_file, stage_file
@@ -48,6 +49,7 @@ class PgBouncer:
         databases: Sequence[str],
         places: Mapping[Side, str],
         probe: str,
+        destinations: Destinations,
     ) -> None:
         """Remember how it is reached; nothing is opened yet.
 
@@ -58,11 +60,13 @@ class PgBouncer:
             databases: those of its databases that belong to the migration, as its file names them.
             places: what of their connection strings differs, as in `host=10.0.0.1 port=5432`.
             probe: connection string through it, to a role that may log in on both sides at all times.
+            destinations: what the places must be.
         Raises:
             SettingInvalid: a place cannot be read.
         """
         self.name = name
         self._config, self._databases, self._probe = config, tuple(databases), probe
+        self._destinations = destinations
         self._places = {side: parse_place(words) for side, words in places.items()}
         self._console = Console(admin, f"console of {name}")
         self._waiting = {database: Console(admin, f"pause of {name}") for database in self._databases}
@@ -70,7 +74,9 @@ class PgBouncer:
 
     def check(self) -> Sequence[Blocker]:
         """Say what speaks against a cutover through it; opens the sessions that will be needed."""
-        checks = Checks(self._console, self._config, self._databases, self._places, self._probe)
+        checks = Checks(
+            self._console, self._config, self._databases, self._places, self._probe, self._destinations
+        )  # fmt: skip
         deadline = Deadline.within(CHECK_SECONDS, f"checking {self.name}")
         try:
             for console in self._waiting.values():

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from comparators.errors import NeedsOperator
 from comparators.positions import Side
+from orchestrator.adapters.destinations import Destinations
 from orchestrator.adapters.pgbouncer_console import Console, DatabaseSeen, Record
-from orchestrator.adapters.pgbouncer_file import Place, read_place
+from orchestrator.adapters.pgbouncer_file import Place, lead, read_place
 from orchestrator.adapters.sessions import Session, parsed
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Blocker
@@ -30,10 +31,11 @@ class Checks:
     """One look at everything; nothing is changed."""
 
     def __init__(
-        self, console: Console, config: Path, databases: Sequence[str], places: Mapping[Side, Place], probe: str
-    ) -> None:
+        self, console: Console, config: Path, databases: Sequence[str], places: Mapping[Side, Place], probe: str,
+        destinations: Destinations,
+    ) -> None:  # fmt: skip
         self._console, self._config, self._databases = console, config, databases
-        self._places, self._probe = places, probe
+        self._places, self._probe, self._destinations = places, probe, destinations
 
     def blockers(self, deadline: Deadline) -> list[Blocker]:
         """Give what speaks against it.
@@ -47,16 +49,23 @@ class Checks:
             return [
                 Blocker("paused", "PgBouncer is paused already", "say RESUME on its console, or learn who holds it")
             ]
+        unled = [
+            *missing(self._databases, seen), *unknown_places(seen, self._places), *file_problems(self._config, seen)
+        ]  # fmt: skip
         return [
-            *missing(self._databases, seen),
-            *unknown_places(seen, self._places),
-            *file_problems(self._config, seen),
+            *(unled or self._elsewhere()),
             *pooling(config, seen, self._console.pools(self._databases, deadline)),
             *patience(config),
             *room(config, self._console.pairs("LISTS", deadline)),
             *self._silent(deadline),
             *self._prepared(config, deadline),
         ]
+
+    def _elsewhere(self) -> list[Blocker]:
+        """Ask each place that the file will name who answers there."""
+        text = self._config.read_text()
+        told = {side: destined(text, self._databases, self._places, side) for side in self._places}
+        return self._destinations.blockers(self._probe, told)
 
     def _silent(self, deadline: Deadline) -> list[Blocker]:
         """Find transactions that say nothing, by looking until each has said something or ended."""
@@ -94,6 +103,17 @@ class Checks:
             f"RECONNECT, or take PgBouncer 1.21 with {CARRIES_PREPARED}"
         )
         return [Blocker("prepared-statements", reason, remedy)]
+
+
+def destined(text: str, databases: Sequence[str], places: Mapping[Side, Place], side: Side) -> list[Place]:
+    """Give where a file's databases will lead once they lead to a side, each host of a list by itself."""
+    led = lead(text, databases, places[side], list(places.values()))
+    lines = {name: read_place(led, name) for name in databases}
+    return [
+        {"host": host, "port": line.get("port", "5432"), "dbname": line.get("dbname", name)}
+        for name, line in lines.items()
+        for host in line["host"].split(",")
+    ]
 
 
 def missing(databases: Sequence[str], seen: Mapping[str, DatabaseSeen]) -> list[Blocker]:

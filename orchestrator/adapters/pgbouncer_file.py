@@ -40,7 +40,7 @@ def parse_place(words: str) -> dict[str, str]:
     odd = [key for key in place if key not in KEYS]
     if not place.get("host") or len(place) != len(pairs) or odd:
         raise SettingInvalid(
-            f"a place of PgBouncer names {', '.join(odd) or 'no host'}", hint="write it as in host=10.0.0.1 port=5432"
+            f"a place names {', '.join(odd) or 'no host'}", hint="write it as in host=10.0.0.1 port=5432"
         )
     return place
 

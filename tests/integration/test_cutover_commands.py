@@ -8,10 +8,14 @@ import pytest
 from comparators.errors import NotReady, Retryable
 from comparators.positions import Side
 from orchestrator.adapters.commands import CommandedProxy, exec_proxy
+from orchestrator.adapters.destinations import Destinations
 from orchestrator.ports import ProxySeen
 from orchestrator.proxies import ProxyGroup
 from tests.helpers import Pair, wait_for
-from tests.pools import Pool, Writers, commanded, one_pool, rows_written, soon
+from tests.pools import Pool, Writers, commanded, destinations, one_pool, rows_written, soon
+
+NOWHERE = Destinations({})
+ON_SOURCE = ["echo", '{"held": false, "route": "source"}']
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def test_every_effect_done_again_says_the_same(proxy: CommandedProxy) -> None:
 
 def test_an_order_that_is_not_obeyed_is_a_failure(pool: Pool) -> None:
     told = {"hold": ["true"], "release": ["true"], "route": ["true"]}
-    proxy = exec_proxy("ours", **told, observe=["echo", '{"held": false, "route": "source"}'], probe=pool.dsn)
+    proxy = exec_proxy("ours", **told, observe=ON_SOURCE, probe=pool.dsn, destinations=NOWHERE)
     assert [] == proxy.check()
     with pytest.raises(NotReady, match="was told to hold, and shows held: False"):
         proxy.hold(soon(1))
@@ -62,7 +66,7 @@ def test_an_order_that_is_not_obeyed_is_a_failure(pool: Pool) -> None:
 @pytest.mark.parametrize("shown", ["{}", "nothing", '{"held": "yes", "route": "both"}', '{"held": 1, "route": 1}'])
 def test_what_is_not_told_is_not_known(pool: Pool, shown: str) -> None:
     told = {"hold": ["true"], "release": ["true"], "route": ["true"]}
-    proxy = exec_proxy("ours", **told, observe=["echo", shown], probe=pool.dsn)
+    proxy = exec_proxy("ours", **told, observe=["echo", shown], probe=pool.dsn, destinations=NOWHERE)
     assert ProxySeen(None, None) == proxy.observe()
     assert ["held", "route"] == [one.name for one in proxy.check()]
     with pytest.raises(Retryable):
@@ -71,13 +75,26 @@ def test_what_is_not_told_is_not_known(pool: Pool, shown: str) -> None:
 
 def test_a_program_that_fails_is_told_before_it_is_needed(pool: Pool) -> None:
     told = {"hold": ["true"], "release": ["true"], "route": ["true"]}
-    assert ["observe"] == [one.name for one in exec_proxy("ours", **told, observe=["false"], probe=pool.dsn).check()]
+    proxy = exec_proxy("ours", **told, observe=["false"], probe=pool.dsn, destinations=NOWHERE)
+    assert ["observe"] == [one.name for one in proxy.check()]
 
 
 def test_a_probe_that_leads_nowhere_is_told_before_it_is_needed(pool: Pool) -> None:
     told = {"hold": ["true"], "release": ["true"], "route": ["true"]}
-    shown = ["echo", '{"held": false, "route": "source"}']
     dsn = pool.dsn.replace(f"port={pool.server.port}", "port=1")
-    (found,) = exec_proxy("ours", **told, observe=shown, probe=dsn).check()
+    (found,) = exec_proxy("ours", **told, observe=ON_SOURCE, probe=dsn, destinations=NOWHERE).check()
     assert "probe" == found.name
     assert "pooled" not in found.reason
+
+
+def test_places_that_are_told_are_asked_who_they_are(pair: Pair, pool: Pool) -> None:
+    told = {"hold": ["true"], "release": ["true"], "route": ["true"], "observe": ON_SOURCE, "probe": pool.dsn}
+    source, target = ({"host": "127.0.0.1", "port": str(side.server.port)} for side in (pair.source, pair.target))
+
+    def reasons(**places: dict[str, str]) -> list[str]:
+        given = {Side(side): {**place, "dbname": pair.name} for side, place in places.items()}
+        return [one.reason for one in exec_proxy("ours", **told, places=given, destinations=destinations(pair)).check()]
+
+    assert [] == reasons(source=source, target=target)
+    (wrong,) = reasons(source=source, target=source)
+    assert "is not the target" in wrong

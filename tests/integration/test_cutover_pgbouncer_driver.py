@@ -15,8 +15,19 @@ from orchestrator.adapters.pgbouncer_console import WholePaused
 from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.ports import ProxySeen
 from orchestrator.proxies import ProxyGroup
-from tests.helpers import Pair, wait_for
-from tests.pools import Pool, Writers, create_written, pool_for, port_behind, role_on, rows_written, soon
+from tests.helpers import Database, Pair, wait_for
+from tests.pools import (
+    PASSWORD,
+    Pool,
+    Writers,
+    create_written,
+    place,
+    pool_for,
+    port_behind,
+    role_on,
+    rows_written,
+    soon,
+)
 
 BRIEF = 0.6
 """Seconds that are enough for PgBouncer, and that an open transaction outlasts."""
@@ -33,6 +44,10 @@ def role(pair: Pair) -> Iterator[str]:
 def pool(pair: Pair, role: str) -> Iterator[Pool]:
     with pool_for(pair, role) as started:
         yield started
+
+
+def system_of(side: Database) -> str:
+    return str(side.value("SELECT system_identifier FROM pg_control_system()"))
 
 
 def seen(pool: Pool) -> ProxySeen:
@@ -286,6 +301,22 @@ def test_somebody_elses_pause_of_everything_is_neither_taken_over_nor_taken_for_
 def test_places_that_are_not_where_it_leads_are_found(pool: Pool) -> None:
     assert ["places"] == names(pool, places={Side.SOURCE: "host=10.0.0.1 port=1", Side.TARGET: "host=10.0.0.2"})
     assert ["places"] == names(pool, places=dict.fromkeys(Side, pool.places[Side.SOURCE]))
+
+
+def test_a_place_where_another_server_answers_is_found_before_anybody_is_led_there(pair: Pair, pool: Pool) -> None:
+    """It answers, and takes writes: nothing but its name would tell that it is not the target."""
+    source, third = f"{place(pair.source)} dbname={pair.name}", f"{place(pair.target)} dbname=postgres"
+    (found,) = pool.driver(places={Side.SOURCE: source, Side.TARGET: third}).check()
+    assert f"database postgres of server {system_of(pair.target)} answers, not {pair.name}" in found.reason
+    swapped = dict(zip(Side, reversed(pool.places.values()), strict=True))
+    assert ["places", "places"] == names(pool, places=swapped)
+    assert "source" == pool.driver().observe().route
+
+
+def test_a_place_that_cannot_be_reached_from_here_is_found(pool: Pool) -> None:
+    (found,) = pool.driver(places={**pool.places, Side.TARGET: "host=127.0.0.1 port=1"}).check()
+    assert "cannot be asked from here" in found.reason
+    assert PASSWORD not in found.reason
 
 
 def test_another_database_and_another_probe_are_found(pool: Pool) -> None:

@@ -14,6 +14,7 @@ from auditor.servers import PostgresServer
 from comparators.errors import NotReady
 from comparators.positions import Side
 from orchestrator.adapters.commands import exec_proxy
+from orchestrator.adapters.destinations import Destinations
 from orchestrator.cutover import Phase, told
 from orchestrator.deadman import DeadMan, End
 from orchestrator.records import Direction, Kind, LeaseHeld, LeaseLost, Outcome, Result
@@ -222,7 +223,10 @@ class Race:
 
     def result(self) -> Result:
         observe = ["echo", '{"held": false, "route": "source"}']
-        proxy = exec_proxy("ours", hold=observe, release=observe, route=observe, observe=observe, probe="")
+        proxy = exec_proxy(
+            "ours", hold=observe, release=observe, route=observe, observe=observe, probe="",
+            destinations=Destinations({}),
+        )  # fmt: skip
         man = DeadMan(self.stage.open_journal(), self.fence, [proxy], self.attempt, Direction.FORWARD, actor="dead man")
         while (end := self.look(man)) is None:
             time.sleep(0.001)

@@ -12,7 +12,7 @@ from comparators.errors import NotReady
 from comparators.positions import Side
 from orchestrator.adapters.envoy.proxy import EnvoyProxy
 from orchestrator.adapters.envoy.serving import Serving
-from tests.envoys import READS, SECONDS, Client, ControlPlaneProcess, EnvoyWorld, soon
+from tests.envoys import READS, SECONDS, Client, ControlPlaneProcess, EnvoyWorld, here, soon
 from tests.helpers import Pair, wait_for
 
 ON_SOURCE = Serving.all_on(Side.SOURCE)
@@ -224,6 +224,16 @@ def test_an_envoy_that_is_down_fails_the_hold_by_name_and_is_told_when_it_comes(
 
 def test_envoys_that_lead_to_different_servers_prove_no_routing(pair: Pair):
     with EnvoyWorld(pair, nodes=0) as world:
-        proxy = EnvoyProxy(world.fleet, [pair.source.dsn, pair.target.dsn], lambda: ON_SOURCE)
+        probes = [pair.source.dsn, pair.target.dsn]
+        proxy = EnvoyProxy(world.fleet, probes, lambda: ON_SOURCE, destinations=world.destinations)
         with pytest.raises(NotReady, match="different servers"):
             proxy.probe(soon())
+
+
+def test_an_address_where_another_server_answers_is_found_before_anybody_is_led_there(pair: Pair):
+    """Both Envoys acknowledge whatever they are told: only the server itself can say who it is."""
+    source = here(pair.source.server.port)
+    with EnvoyWorld(pair, nodes=1, places={Side.SOURCE: source, Side.TARGET: source}) as world:
+        (found,) = world.proxy().check()
+        assert "places" == found.name
+        assert f"the target's place host=127.0.0.1 port={source.port} is not the target" in found.reason

@@ -13,6 +13,7 @@ import pytest
 from auditor.servers.ports import free_pair
 from comparators.errors import NotReady
 from comparators.positions import Side
+from orchestrator.adapters.destinations import Destinations
 from orchestrator.adapters.envoy.fleet import Fleet
 from orchestrator.adapters.envoy.nodes import EnvoyRefused
 from orchestrator.adapters.envoy.proxy import EnvoyProxy
@@ -31,7 +32,10 @@ class Led:
     def __init__(self, *nodes: str, **fleet: Any) -> None:
         self.fleet = Fleet("edge", here(free_pair()), nodes, "app", PLACES, **fleet)
         self.acts = True
-        self.proxy = EnvoyProxy(self.fleet, [], lambda: Serving.all_on(Side.SOURCE), may_act=lambda: self.acts)
+        self.proxy = EnvoyProxy(
+            self.fleet, [], lambda: Serving.all_on(Side.SOURCE), destinations=Destinations({}),
+            may_act=lambda: self.acts,
+        )  # fmt: skip
 
     def node(self, name: str, **how: Any) -> PretendedNode:
         return PretendedNode(name, self.fleet.listen, **how)
@@ -241,7 +245,7 @@ def test_what_is_no_health_check_is_hung_up_on(one: Led):
 
 
 def test_an_address_that_is_taken_is_named_and_leaves_nothing_open(one: Led):
-    other = EnvoyProxy(one.fleet, [], lambda: Serving.all_on(Side.TARGET))
+    other = EnvoyProxy(one.fleet, [], lambda: Serving.all_on(Side.TARGET), destinations=Destinations({}))
     for _ in range(2):
         with pytest.raises(NotReady, match=str(one.fleet.listen.port + 1)):
             other.open()

@@ -9,7 +9,8 @@ from comparators.errors import NotReady
 from comparators.positions import Side
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Blocker, Facts, Identity, ProxySeen
-from orchestrator.proxies import ProxyGroup
+from orchestrator.proxies import ProxyGroup, led_elsewhere
+from tests.cutovers import FakeFence, World
 
 
 @dataclass
@@ -129,3 +130,28 @@ def test_what_speaks_against_it_names_the_proxy() -> None:
 def test_two_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="one name"):
         ProxyGroup([Scripted("a"), Scripted("a")])
+
+
+# Where they lead before a cutover begins.
+
+
+def test_proxies_that_lead_to_the_old_side_are_fine() -> None:
+    world = World()
+    assert [] == led_elsewhere(world.proxies, FakeFence(world, Side.SOURCE))
+
+
+def test_a_proxy_that_leads_to_the_new_side_already_is_found() -> None:
+    world = World()
+    world.proxies[1].leads_to = Side.TARGET
+    (found,) = led_elsewhere(world.proxies, FakeFence(world, Side.SOURCE))
+    assert ("pool-2 leads to the target", "lead it to the source") == (found.reason, found.remedy)
+
+
+def test_a_proxy_that_shows_the_old_side_while_another_server_answers_is_found() -> None:
+    (found,) = led_elsewhere([Scripted("pool")], FakeFence(World(), Side.SOURCE))
+    assert "through pool app at pool:5432 answers, which is not the source" == found.reason
+
+
+@pytest.mark.parametrize("proxy", [Scripted("pool", frozenset({"probe"})), Scripted("pool", route_to=None)])
+def test_a_proxy_of_which_nothing_is_known_is_found(proxy: Scripted) -> None:
+    assert ["route"] == [one.name for one in led_elsewhere([proxy], FakeFence(World(), Side.SOURCE))]

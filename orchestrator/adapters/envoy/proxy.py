@@ -9,6 +9,7 @@ from typing import Self, TypeVar
 
 from comparators.errors import AuditorError, NotReady
 from comparators.positions import Side
+from orchestrator.adapters.destinations import Destinations
 from orchestrator.adapters.envoy.control_plane import ControlPlane
 from orchestrator.adapters.envoy.fleet import Address, Fleet
 from orchestrator.adapters.envoy.health import HealthEndpoint
@@ -49,6 +50,7 @@ class EnvoyProxy:
         probes: Sequence[str],
         serving: Callable[[], Serving],
         *,
+        destinations: Destinations,
         may_act: Callable[[], bool] = lambda: True,
     ) -> None:
         """Know where to listen; nothing does before the first effect or look.
@@ -57,10 +59,12 @@ class EnvoyProxy:
             probes: a connection string through each Envoy.
             serving: gives what the journal says the fleet is to do, when this begins to listen. Every Envoy that asks
                 is told this, so a control plane that starts again changes nothing.
+            destinations: what the fleet's places must be.
             may_act: asked before every answer to an Envoy; false once the lease is over.
         """
         self.name = fleet.name
         self._fleet, self._probes, self._recorded, self._may_act = fleet, tuple(probes), serving, may_act
+        self._destinations = destinations
         self._plane: _Plane | None = None
         self._opening = threading.Lock()
 
@@ -104,7 +108,7 @@ class EnvoyProxy:
                 wait(deadline)
             except AuditorError as error:
                 found.append(Blocker(name, str(error), "is each Envoy up, and does it reach both ports?"))
-        return [*found, *_check_names(nodes), *self._check_probes()]
+        return [*found, *_check_names(nodes), *self._check_probes(), *self._check_places()]
 
     def _check_probes(self) -> list[Blocker]:
         try:
@@ -112,6 +116,13 @@ class EnvoyProxy:
         except AuditorError as error:
             return [Blocker("probe", str(error), "correct the probes of this proxy")]
         return []
+
+    def _check_places(self) -> list[Blocker]:
+        """Ask each address that the fleet will be led to who answers there; who has no probe was told so."""
+        places = {
+            side: [{"host": place.host, "port": str(place.port)}] for side, place in self._fleet.places.items()
+        }  # fmt: skip
+        return self._destinations.blockers(self._probes[0], places) if self._probes else []
 
     def hold(self, deadline: Deadline) -> Facts:
         """Let new sessions wait, and end the open ones: what a transaction has left undone, its client must repeat.
