@@ -183,7 +183,10 @@ TRANSITIONS: Mapping[tuple[Phase, Event], Phase] = {
     **{(phase, Event.REFUSED): Phase.HELD for phase in UNTOUCHED},
     **{(phase, Event.FAILED): Phase.ABORTING for phase in (*UNTOUCHED, *UNDECIDED, Phase.HELD, Phase.ROLLING_BACK)},
     **{(phase, Event.EXHAUSTED): Phase.STUCK for phase in (*DECIDED, Phase.ABORTING)},
-    **{(phase, Event.UNCLEAR): Phase.STUCK for phase in (*UNDECIDED, *DECIDED, Phase.ABORTING, Phase.ROLLING_BACK)},
+    **{
+        (phase, Event.UNCLEAR): Phase.STUCK
+        for phase in (*UNDECIDED, *DECIDED, Phase.HELD, Phase.ABORTING, Phase.ROLLING_BACK)
+    },
     **{(phase, Event.ROLLBACK): Phase.ROLLING_BACK for phase in (Phase.FLIPPING, Phase.VERIFYING, Phase.GUARDED)},
     (Phase.ARMED, Event.POSTPONED): Phase.HELD,
     (Phase.HELD, Event.UNPOSTPONED): Phase.ARMED,
