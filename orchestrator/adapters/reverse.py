@@ -37,6 +37,8 @@ from orchestrator.ports import Blocker, Facts
 ADVANCE_BYTES = 128 << 20
 """How far one look moves a parked slot: decoding that much takes the server less than a second."""
 OBSERVE_SECONDS = 2.0
+ARM_AGAIN = "start again, which arms a way back anew; the migration's own subscription would have to be made anew"
+FINALIZE = "finalize, or bring it back by hand; a budget or a disk that was full is the usual cause"
 TELL_SECONDS = 0.5
 """How long clients wait for the audits' records; those that are away are told while the guard lasts."""
 
@@ -107,18 +109,24 @@ class Ways:
         return {"forward": state_of(subscriptions(self._new, self._coming, deadline), self._coming)}
 
     def commit_line(self, deadline: Deadline) -> Facts:
-        """Read the new side's position, and let the way back begin there where it would carry what came before."""
+        """Read the new side's position, and let the way back begin there where it would carry what came before.
+
+        Raises:
+            NeedsOperator: a slot of the way back is lost, or it cannot begin there.
+        """
         line, flushed = self._new.execute(
             "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint, (pg_current_wal_flush_lsn() - '0/0')::bigint",
             deadline=deadline,
         )[0]  # fmt: skip
-        moved = self._begin_at(int(flushed), deadline)
+        going = self._seen_going(deadline)
+        self._check_slots(going, deadline, ARM_AGAIN)  # it may have been armed days ago: lost, nothing could be opened
+        moved = self._begin_at(going, int(flushed), deadline)
         return {"commit_line": int(line), "commit_line_text": format_lsn(int(line)), "moved": moved}
 
-    def _begin_at(self, position: int, deadline: Deadline) -> list[str]:
+    def _begin_at(self, going: Sequence[SubscriptionSeen], position: int, deadline: Deadline) -> list[str]:
         """Move the start of every subscription that cannot leave out what came by replication."""
         moved = []
-        for one in self._seen_going(deadline):
+        for one in going:
             if self._filters(one, deadline):
                 continue
             told = start_at(self._old, one, position, deadline)
@@ -150,7 +158,7 @@ class Ways:
         coming = subscriptions(self._new, self._coming, deadline)
         if any(one.enabled or one.workers for one in coming.values()):
             raise NeedsOperator("the way to the new side still runs", hint="let `auditor cutover start` go on")
-        self._check_slots(deadline)
+        self._check_slots(self._seen_going(deadline), deadline, FINALIZE)
         self._untold = (fence_lsn, commit_line)
         telling = self._start_telling()
         enable(self._old, self._going, deadline)
@@ -160,14 +168,13 @@ class Ways:
             "audits_told": self._untold is None,
         }  # fmt: skip
 
-    def _check_slots(self, deadline: Deadline) -> dict[str, SlotSeen]:
-        names = [one.slot or one.name for one in self._seen_going(deadline)]
+    def _check_slots(self, going: Sequence[SubscriptionSeen], deadline: Deadline, hint: str) -> dict[str, SlotSeen]:
+        names = [one.slot or one.name for one in going]
         seen = slots(self._new, names, deadline)
         for name in names:
             if name not in seen or not seen[name].usable:
                 raise NeedsOperator(
-                    f"slot {name} of the way back is gone: what was written since cannot come back by itself",
-                    hint="finalize, or bring it back by hand; a budget or a disk that was full is the usual cause",
+                    f"slot {name} of the way back is gone: what was written since cannot come back by itself", hint=hint
                 )
         return seen
 
@@ -196,8 +203,8 @@ class Ways:
             NeedsOperator: a slot of the way back is lost.
         """
         told = self._tell()
-        held = self._check_slots(deadline)
         going, coming = self._seen_going(deadline), subscriptions(self._new, self._coming, deadline)
+        held = self._check_slots(going, deadline, FINALIZE)
         parked: dict[str, int | None] = {}
         if all(one.enabled for one in going) and not any(one.enabled for one in coming.values()):
             for one in coming.values():
@@ -317,7 +324,7 @@ class WayBack(Ways):
 
     def _armed(self, deadline: Deadline) -> SubscriptionSeen:
         (seen,) = self._seen_going(deadline)
-        self._check_slots(deadline)
+        self._check_slots([seen], deadline, ARM_AGAIN)
         return seen
 
     def disarm(self, deadline: Deadline) -> Facts:
@@ -363,7 +370,7 @@ class WayForward(Ways):
 
     def prepare_reverse(self, deadline: Deadline) -> Facts:
         """See that the migration's own subscriptions are disabled and their slots usable; nothing is to be made."""
-        self._check_slots(deadline)
+        self._check_slots(self._seen_going(deadline), deadline, ARM_AGAIN)
         return {"reverse": state_of(subscriptions(self._old, self._going, deadline), self._going)}
 
     def disarm(self, deadline: Deadline) -> Facts:

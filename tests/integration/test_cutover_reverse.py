@@ -143,6 +143,18 @@ def test_a_way_back_that_lost_its_slot_is_not_started(ways: Ways) -> None:
     assert ways.back.observe()["reverse"] == "disabled"
 
 
+def test_a_way_back_that_lost_its_slot_is_found_before_the_commit(ways: Ways) -> None:
+    """After it nothing could be opened: the new side not without a way back, the old one not at all."""
+    ways.back.prepare_reverse(_soon())
+    ways.back.stop_forward(_soon())
+    ways.pair.target.execute("SELECT pg_drop_replication_slot(%s)", ways.plan.name)
+    with pytest.raises(NeedsOperator, match="is gone"):
+        ways.back.commit_line(_soon())
+    assert ways.back.resume_forward(_soon())["forward"] == "enabled"
+    ways.back.prepare_reverse(_soon())  # as starting again does
+    assert ways.back.commit_line(_soon())["moved"] == []
+
+
 def test_what_could_not_come_back_speaks_against_a_cutover(ways: Ways) -> None:
     pair = ways.pair
     pair.target.execute("ALTER TABLE account ADD COLUMN extra int")
