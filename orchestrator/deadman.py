@@ -258,7 +258,7 @@ class DeadMan:
 
 def pause_after(tries: int) -> float:
     """Give the seconds until the next look, after so many tries in a row that failed."""
-    return min(POLL_SECONDS * 2 ** min(tries, _DOUBLINGS), SLOWEST_SECONDS)
+    return min(POLL_SECONDS * 2.0 ** min(tries, _DOUBLINGS), SLOWEST_SECONDS)
 
 
 def _why(run: Run | None) -> End:

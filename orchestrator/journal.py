@@ -5,6 +5,7 @@ Rules of this file:
 2. A statement whose answer was lost is sent again as it was: the row locks make it wait for the lost one, and what it
    then finds says which of them took effect. Nothing is concluded from a row that is not there.
 3. Whoever holds a lease and cannot be answered in `patience_seconds` is told so; only reading again helps.
+4. Once it has written, no refusal ends it at once: a server that fails over refuses what it takes again a little later.
 """
 
 import threading
@@ -124,6 +125,7 @@ class PostgresJournal:
         self._patience = patience_seconds
         self._token = uuid4().hex
         self._head: tuple[int, str] | None = None
+        self._written = False
         self._ahead = timedelta(0)
         """By how much the journal's clock is ahead of ours."""
 
@@ -148,7 +150,7 @@ class PostgresJournal:
             JournalUnfit: it is on one of them, read-only, or in an encoding that cannot hold every name.
             JournalUnavailable: it cannot be reached.
         """
-        own = self._whole(lambda deadline: self._records.identity(deadline))
+        own = self._whole(self._records, lambda deadline: self._records.identity(deadline))
         if own.system in {side.system for side in sides}:
             raise JournalUnfit(
                 "the journal is on the server of one of the sides",
@@ -161,7 +163,7 @@ class PostgresJournal:
                 hint="give cutover.journal a database that can be written to, with the encoding UTF8",
             )
         schema = resources.files("orchestrator").joinpath("sql/journal.sql").read_text("utf-8")
-        self._whole(lambda deadline: self._install(schema, deadline))
+        self._whole(self._records, lambda deadline: self._install(schema, deadline))
 
     def _install(self, schema: str, deadline: Deadline) -> None:
         with self._records.transaction(deadline):
@@ -214,7 +216,7 @@ class PostgresJournal:
             self._head = None  # not known until the answer is here
             if not self._asked(self._records, _APPEND, self._append_params(epoch, actor, entries, seq, head)):
                 self._find(epoch, entries)
-            self._head = (entries[-1].seq, entries[-1].hash)
+            self._head, self._written = (entries[-1].seq, entries[-1].hash), True
             return entries
 
     def _append_params(
@@ -269,7 +271,7 @@ class PostgresJournal:
 
     def verify(self) -> Verified:
         with self._locks[self._records]:
-            return self._whole(self._verify)
+            return self._whole(self._records, self._verify)
 
     def _verify(self, deadline: Deadline) -> Verified:
         with self._records.transaction(deadline):
@@ -332,9 +334,9 @@ class PostgresJournal:
     def _asked(self, session: Session, statement: Statement, params: Sequence[Any] = ()) -> list[Row]:
         """Send one statement, and again as it is where its answer was lost."""
         with self._locks[session]:
-            return self._whole(lambda deadline: session.execute(statement, params, deadline=deadline))
+            return self._whole(session, lambda deadline: session.execute(statement, params, deadline=deadline))
 
-    def _whole(self, act: Callable[[Deadline], Answer]) -> Answer:
+    def _whole(self, session: Session, act: Callable[[Deadline], Answer]) -> Answer:
         until = time.monotonic() + self._patience
         while True:
             try:
@@ -343,7 +345,11 @@ class PostgresJournal:
                 if time.monotonic() >= until:
                     raise JournalUnavailable(f"the journal cannot be reached: {error}") from error
             except NeedsOperator as error:
-                raise JournalUnfit(f"the journal cannot be used: {error}", hint=error.hint) from error
+                if not self._written:
+                    raise JournalUnfit(f"the journal cannot be used: {error}", hint=error.hint) from error
+                if time.monotonic() >= until:
+                    raise JournalUnavailable(f"the journal cannot be used now: {error}") from error
+                session.close()  # another server may answer at the same address by now
             time.sleep(_PAUSE_SECONDS)
 
 

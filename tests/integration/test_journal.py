@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
-from comparators.errors import SideUnavailable
+from comparators.errors import NeedsOperator, SideUnavailable
 from comparators.positions import Side
 from orchestrator.adapters.sessions import Session
+from orchestrator.deadlines import Deadline
 from orchestrator.journal import PostgresJournal
 from orchestrator.ports import Identity
 from orchestrator.records import (
@@ -27,7 +29,7 @@ from orchestrator.records import (
     Wish,
 )
 from orchestrator.rehearsal import MemoryJournal
-from tests.helpers import Pair, wait_for
+from tests.helpers import Pair, unique_name, wait_for
 
 FORWARD = Direction.FORWARD
 Open = Callable[[], PostgresJournal]
@@ -305,6 +307,60 @@ def test_a_journal_that_is_away_says_so_and_works_again(private_pair: Pair):
         wait_for(lambda: _answers(journal), 60, "the journal to answer")
         journal.append(epoch, "ana", [draft("check-gate")])
         assert ["check-all", "check-gate"] == [entry.step for entry in journal.entries()]
+
+
+def test_a_refusal_ends_nobody_who_has_written(pair: Pair):
+    """A journal whose server fails over, or whose role loses a right, is waited for once an attempt is under way."""
+    role = unique_name("keeper")
+    database = pair.source.value("SELECT current_database()")
+    pair.source.execute(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'secret'; GRANT CREATE ON DATABASE \"{database}\" TO {role}"
+    )
+
+    def refuse() -> None:
+        pair.source.execute(f"ALTER ROLE {role} NOLOGIN")
+        pair.source.execute(f"SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE usename = '{role}'")
+
+    dsn = conninfo.make_conninfo(pair.source.dsn, user=role, password="secret")
+    with PostgresJournal(dsn, "orders", patience_seconds=0.5) as journal:
+        journal.install([])
+        epoch = journal.acquire("ana", 60).epoch
+        refuse()
+        with pytest.raises(JournalUnfit, match="not permitted to log in"):
+            journal.append(epoch, "ana", [draft("check-all")])
+        pair.source.execute(f"ALTER ROLE {role} LOGIN")
+        journal.append(epoch, "ana", [draft("check-all")])
+        refuse()
+        for write in (
+            lambda: journal.append(epoch, "ana", [draft("check-gate")]),
+            lambda: journal.decide(epoch, "ana", 1, FORWARD, Result.COMMIT),
+            lambda: journal.renew(epoch, 60),
+        ):
+            with pytest.raises(JournalUnavailable, match="not permitted to log in"):
+                write()
+        pair.source.execute(f"ALTER ROLE {role} LOGIN")
+        journal.append(epoch, "ana", [draft("check-gate")])
+        assert ["check-all", "check-gate"] == [entry.step for entry in journal.entries()]
+    pair.source.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_a_server_that_became_a_standby_is_left_for_the_one_that_took_over(opened: Open):
+    """The session is not kept: whoever has the address by now is asked."""
+    journal = opened()
+    epoch = journal.acquire("ana", 60).epoch
+    journal.append(epoch, "ana", [draft("check-all")])
+    session = journal._records
+    before, real = session.pid(Deadline.within(20, "the test")), session.execute
+    refusals = [NeedsOperator("cannot execute UPDATE in a read-only transaction", hint="find the primary")]
+
+    def refuse(*args: object, **kwargs: object) -> object:
+        if refusals:
+            raise refusals.pop()
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    session.execute = refuse  # type: ignore[method-assign, assignment]
+    journal.append(epoch, "ana", [draft("check-gate")])
+    assert before != session.pid(Deadline.within(20, "the test"))
 
 
 def _answers(journal: PostgresJournal) -> bool:
