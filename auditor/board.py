@@ -53,6 +53,7 @@ class BoardKeeper:
         self._store: Records | None = None
         self._board = Board({}, error=None)
         self._stop = threading.Event()
+        self._hurry = threading.Event()
         self._pending: dict[str, Mapping[str, Any] | None] = {}
         self._pending_lock = threading.Lock()
         self._to_write = threading.Event()
@@ -69,6 +70,10 @@ class BoardKeeper:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
+
+    def hurry(self) -> None:
+        """Let the records be read at once."""
+        self._hurry.set()
 
     def put(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
         """Hand over values to be written soon; of several for one key the newest wins."""
@@ -89,6 +94,7 @@ class BoardKeeper:
     def stop(self, seconds: float = 3.0) -> None:
         """Write what is left, then let go of the store; gives up after a few seconds."""
         self._stop.set()
+        self._hurry.set()
         self._to_write.set()
         deadline = time.monotonic() + seconds
         for thread in self._threads:
@@ -108,13 +114,14 @@ class BoardKeeper:
 
     def _read_forever(self) -> None:
         while not self._stop.is_set():
+            self._hurry.clear()
             try:
                 self._read_once()
             except Retryable as error:
                 self._board = replace(self._board, error=f"the records cannot be read: {error}")
                 self._stop.wait(RETRY_SECONDS)
             else:
-                self._stop.wait(POLL_SECONDS)
+                self._hurry.wait(POLL_SECONDS)
 
     def _read_once(self) -> None:
         if self._store is None:

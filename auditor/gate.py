@@ -57,6 +57,8 @@ WAIT_SECONDS = 30.0
 WAIT_AGAIN_SECONDS = 5.0
 SEEN_SECONDS, SEEN_AGAIN_SECONDS = 2.0, 0.01
 """What a client stores is in the next answer: the records are read every 50 ms."""
+ANEW_SECONDS, ANEW_AGAIN_SECONDS = 0.5, 0.002
+"""For so long an answer that is asked anew waits for records that are read after the question."""
 PICTURES = 64
 """Changes of the picture that a stream which was interrupted can catch up with."""
 CONSUME_SECONDS = 5.0
@@ -180,6 +182,14 @@ class Gate:
         if self._monotonic() - self._snapshot.made > STALE_SECONDS:
             self._evaluate()
         return self._snapshot
+
+    async def anew(self) -> Snapshot:
+        """Decide now, on records that were read after this call; where they cannot be read, on what there is."""
+        now, give_up = self._clock(), self._monotonic() + ANEW_SECONDS
+        while (self._keeper.board.read_at or 0.0) < now and self._monotonic() < give_up:
+            self._keeper.hurry()
+            await asyncio.sleep(ANEW_AGAIN_SECONDS)
+        return self._evaluate()
 
     def asked(self) -> None:
         """Note that somebody waits for an answer, so that the target is nudged."""

@@ -373,12 +373,13 @@ class Conductor:
         self._story.owe(Draft(run.attempt, run.direction, step.name, Kind.DONE, facts))
 
     def _ask_verdict(self, scene: Scene) -> "Future[Facts]":
-        """Ask in the background, from now on, while the steps of the drain run."""
+        """Ask in the background for what is decided from now on, while the steps of the drain run."""
         heard: Future[Facts] = Future()
+        scene = replace(scene, wait=time.sleep)
 
         def ask() -> None:
             try:
-                heard.set_result(effects.asked_verdict(scene))
+                heard.set_result(effects.fresh_verdict(scene))
             except Exception as error:
                 heard.set_exception(error)
 

@@ -14,10 +14,14 @@ from comparators.errors import AuditorError, NotReady
 from comparators.positions import Side
 from orchestrator.cutover import Run, Step
 from orchestrator.deadlines import Deadline, DeadlinePassed
+from orchestrator.evidence import later
 from orchestrator.ports import Blocker, Facts, Ports
 from orchestrator.proxies import ProxyGroup, led_elsewhere
 from orchestrator.records import Direction, Journal
 from orchestrator.rules import Rules
+
+ANEW_SECONDS = 0.02
+"""Between two questions for a verdict that is newer than another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +251,7 @@ def hand_over_consumers(scene: Scene) -> Facts:
 def confirm_verdict(scene: Scene) -> Facts:
     """Take the verdict that was asked once the fence was closed; ask now where none was."""
     if scene.heard is None:
-        return {**asked_verdict(scene), "asked_after_fence": "close-old" in scene.run.done}
+        return {**fresh_verdict(scene), "asked_after_fence": "close-old" in scene.run.done}
     try:
         verdict = scene.heard.result(timeout=scene.deadline.left())
     except TimeoutError:
@@ -255,7 +259,20 @@ def confirm_verdict(scene: Scene) -> Facts:
     return {**verdict, "asked_after_fence": True}
 
 
-def asked_verdict(scene: Scene) -> Facts:
+def fresh_verdict(scene: Scene) -> Facts:
+    """Ask for a verdict that began after this call: one that is dated after the first answer, by the audit's clock."""
+    first = _asked_verdict(scene).get("evaluated_at")
+
+    def ask() -> Facts:
+        verdict = _asked_verdict(scene)
+        if not later(verdict.get("evaluated_at"), first):
+            raise NotReady(f"the audit has not decided anew since {first}")
+        return {**verdict, "evaluated_after": first}
+
+    return _until(scene, ask, ANEW_SECONDS)
+
+
+def _asked_verdict(scene: Scene) -> Facts:
     """Ask the audit that watches the way of this direction."""
     if scene.run.direction is Direction.BACK:
         return scene.forward.audit.verdict(scene.deadline)
@@ -387,8 +404,9 @@ def disarm(scene: Scene) -> Facts:
 # What several share.
 
 
-def _until(scene: Scene, ask: Callable[[], Facts]) -> Facts:
+def _until(scene: Scene, ask: Callable[[], Facts], pause: float | None = None) -> Facts:
     """Ask again until there is an answer, or the deadline has passed; the last reason is told."""
+    pause = scene.rules.poll_seconds if pause is None else pause
     while True:
         try:
             return ask()
@@ -396,7 +414,7 @@ def _until(scene: Scene, ask: Callable[[], Facts]) -> Facts:
             raise
         except NotReady as reason:
             try:
-                scene.wait(min(scene.rules.poll_seconds, scene.deadline.left()))
+                scene.wait(min(pause, scene.deadline.left()))
                 scene.deadline.left()
             except DeadlinePassed:
                 raise DeadlinePassed(f"{scene.deadline.doing}: {reason}") from None

@@ -101,6 +101,18 @@ def passed(facts: Facts, run: Run) -> str | None:
     return f"the verdict is {_said(facts.get('verdict'))}"
 
 
+def decided_after_fence(facts: Facts, run: Run) -> str | None:
+    """Ask that the verdict is dated after another one that was given when the fence was closed already."""
+    decided, first = facts.get("evaluated_at"), facts.get("evaluated_after")
+    return None if later(decided, first) else f"it was decided at {_said(decided)}, not after {_said(first)}"
+
+
+def later(one: Any, other: Any) -> bool:
+    """Say whether a moment is after another, both as one audit writes them: in UTC, all equally long."""
+    written = isinstance(one, str) and isinstance(other, str) and len(one) == len(other)
+    return written and one > other
+
+
 def reads_alike(facts: Facts, run: Run) -> str | None:
     """Ask that the new side answered reads as the old one did, where a proxy can lead them there."""
     if facts.get("possible") is False:
@@ -137,7 +149,7 @@ NEEDED: Mapping[str, tuple[Test, ...]] = {
     "compare-last": (equal("different", 0), equal("missing", 0), something_compared),
     "set-sequences": (whole("sequences"), equal("behind", 0)),
     "hand-over-consumers": (whole("consumers"), equal("behind", 0)),
-    "confirm-verdict": (passed, equal("asked_after_fence", True)),
+    "confirm-verdict": (passed, equal("asked_after_fence", True), decided_after_fence),
     "stop-forward": (equal("forward", "disabled"),),
     "record-commit-line": (whole("commit_line", 1),),
     "commit": (equal("result", "commit"),),

@@ -8,6 +8,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from comparators.errors import NeedsOperator, NotReady, SideUnavailable
@@ -115,6 +116,7 @@ class World:
         self.paused = False
         self.seen_by_consumers: list[int] = []
         self.verdict, self.reverse_verdict, self.rate = "PASS", "PASS", 1.0
+        self.decides, self.decided = True, datetime(2026, 1, 1, tzinfo=UTC)
         self.reads: dict[str, Any] = {"reads": 100, "errors": 0, "p99_ms": 5}
         self.predicted: Any = 100
         self.follow_ms = 1.0
@@ -153,6 +155,12 @@ class World:
             self.journal.request(Wish.UNPOSTPONE, "ana", "it was postponed for long enough")
         self.skew += seconds
         self.traffic()
+
+    def evaluated(self) -> str:
+        """Give when an audit decided what it answers now: at each question anew, unless it stands still."""
+        if self.decides:
+            self.decided += timedelta(milliseconds=1)
+        return self.decided.isoformat(timespec="milliseconds")
 
     def check_alive(self) -> None:
         if not self.alive:
@@ -672,7 +680,8 @@ class FakeGate:
         world = self.world
         if fault := world.faults.get("gate.verdict"):
             fault.pop(0)(world, "before")
-        return {"verdict": world.verdict, "rate": world.rate, "id": f"v{len(world.calls)}", "reasons": ["as told"]}
+        said = {"verdict": world.verdict, "rate": world.rate, "reasons": ["as told"]}
+        return {**said, "id": f"v{len(world.calls)}", "evaluated_at": world.evaluated()}
 
     def consume(self, verdict: str, cutover: str, deadline: Deadline) -> Facts:
         def consume() -> dict[str, Any]:
@@ -694,7 +703,8 @@ class FakeAudit:
         return self.world.call("audit.start", deadline, start)
 
     def verdict(self, deadline: Deadline) -> Facts:
-        return {"verdict": self.world.reverse_verdict, "reasons": ["as told"]}
+        said = {"verdict": self.world.reverse_verdict, "reasons": ["as told"]}
+        return {**said, "evaluated_at": self.world.evaluated()}
 
     def stop(self, deadline: Deadline) -> Facts:
         def stop() -> dict[str, Any]:

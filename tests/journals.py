@@ -29,7 +29,10 @@ FORWARD_FACTS: Mapping[str, Mapping[str, Any]] = {
     "compare-last": {"different": 0, "missing": 0, "compared": 100},
     "set-sequences": {"sequences": 3, "behind": 0},
     "hand-over-consumers": {"consumers": 1, "behind": 0},
-    "confirm-verdict": {"verdict": "PASS", "asked_after_fence": True},
+    "confirm-verdict": {
+        "verdict": "PASS", "asked_after_fence": True, "evaluated_after": "2026-01-01T00:00:00.001Z",
+        "evaluated_at": "2026-01-01T00:00:00.002Z",
+    },
     "stop-forward": {"forward": "disabled"},
     "record-commit-line": {"commit_line": 99},
     "commit": {"result": "commit"},

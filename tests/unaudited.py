@@ -19,6 +19,7 @@ from auditor.cli import main
 from auditor.settings import Settings
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Facts
+from orchestrator.records import now_utc
 
 VERDICT: Mapping[str, Any] = {
     "id": "v_test", "verdict": "PASS", "rate": 1.0, "reasons": [], "needs_person": False, "conditions": {},
@@ -43,7 +44,8 @@ class SaidGate:
 
     def verdict(self, deadline: Deadline) -> Facts:
         said = self._file.read_text() if self._file.exists() else "PASS"
-        return {**VERDICT, "verdict": said, "reasons": [] if said == "PASS" else ["the test says so"]}
+        reasons = [] if said == "PASS" else ["the test says so"]
+        return {**VERDICT, "verdict": said, "reasons": reasons, "evaluated_at": _now()}
 
     def consume(self, verdict: str, cutover: str, deadline: Deadline) -> Facts:
         return {"receipt": {"id": verdict, "cutover": cutover}}
@@ -53,6 +55,10 @@ class SaidGate:
 
     def blocking(self, deadline: Deadline) -> list[Mapping[str, Any]]:
         return []
+
+
+def _now() -> str:
+    return now_utc().isoformat(timespec="microseconds")
 
 
 def said_file(settings: Settings) -> Path:
@@ -70,7 +76,7 @@ class NoAudit:
         return {"ready": True}
 
     def verdict(self, deadline: Deadline) -> Facts:
-        return VERDICT
+        return {**VERDICT, "evaluated_at": _now()}
 
     def stop(self, deadline: Deadline) -> Facts:
         return {"stopped": True}

@@ -39,6 +39,12 @@ _PARAMETERS: Mapping[str, Document] = {
         "description": "Only records below this `seq`.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 1 << 53},
     },
+    "anew": {
+        "name": "anew",
+        "in": "query",
+        "description": "1: decide now, on records that are read after this question.",
+        "schema": {"type": "integer", "enum": [1]},
+    },
     "after": {
         "name": "after",
         "in": "query",

@@ -39,12 +39,12 @@ class HttpGate:
         return cls(settings, client_of(settings, Way()), client_of(settings, Way(), "consume"))
 
     def verdict(self, deadline: Deadline) -> Facts:
-        """Give the verdict as it is now, with `rate`: the share of transactions that both samplers audit.
+        """Let the gate decide now; give its verdict, with `rate`: the share of transactions that both samplers audit.
 
         Raises:
             NotReady: there is no answer to rely on.
         """
-        body = self._asked(self._reader, "GET", "/gate", deadline)
+        body = self._asked(self._reader, "GET", "/gate?anew=1", deadline)
         try:
             answer = judge(body, self._settings.migration, self._settings.gate.valid_seconds, now_utc().timestamp())
         except Untrusted as reason:

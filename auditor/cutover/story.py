@@ -112,7 +112,7 @@ PROOF: tuple[tuple[str, str], ...] = (
     ("compare-last", "the rows written last and most are equal on both sides"),
     ("set-sequences", "no sequence can give a value twice"),
     ("hand-over-consumers", "change consumers lose nothing and see nothing twice"),
-    ("confirm-verdict", "the audit still found nothing after the fence"),
+    ("confirm-verdict", "the audit decided anew after the fence, and still found nothing"),
     ("commit", "the journal decided, once"),
     ("route-proxies", "every proxy has acknowledged the new side"),
     ("prove-routing", "through every proxy the new side answers"),

@@ -119,6 +119,10 @@ def test_i5_unproven_drain(step):
 def test_i6_stale_evidence():
     assert shortcoming("confirm-verdict", {"verdict": "PASS", "asked_after_fence": False}, proved())
     assert shortcoming("confirm-verdict", {"verdict": "PASS"}, proved())
+    same = proved().facts["confirm-verdict"]
+    assert shortcoming("confirm-verdict", same, proved()) is None
+    assert shortcoming("confirm-verdict", {**same, "evaluated_at": same["evaluated_after"]}, proved())
+    assert shortcoming("confirm-verdict", {**same, "evaluated_after": None}, proved())
     assert in_order(FORWARD_NAMES, "close-old", "confirm-verdict", "stop-forward", "commit")
 
 

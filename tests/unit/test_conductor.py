@@ -398,6 +398,28 @@ def test_a_verdict_that_is_no_longer_a_pass_after_the_fence_aborts(verdict: str 
     assert [] == world.settled()
 
 
+@pytest.mark.parametrize("back", [False, True])
+def test_a_verdict_from_before_the_fence_is_not_taken(back: bool):
+    """The gate goes on saying PASS, but decides no more once the fence is closed."""
+    world = World()
+
+    def stands_still(world: World, moment: str) -> None:
+        world.decides = False
+
+    def ask_and_stop(world: World, moment: str) -> None:
+        asks(Wish.ROLLBACK)(world, moment)
+        asks(Wish.FINALIZE)(world, moment)
+        world.moments["close-old", Moment.INTENT] = stands_still
+
+    world.moments["watch" if back else "close-old", Moment.INTENT] = ask_and_stop if back else stands_still
+    ending = world.run()
+    assert (Phase.FINALIZED if back else Phase.REPLICATING) is ending.phase, ending
+    assert (Side.TARGET if back else Side.SOURCE) is world.owner()
+    reasons = [str(run.reason) for run in told(world.journal.entries())]
+    assert any("confirm-verdict" in reason for reason in reasons), reasons
+    assert [] == world.settled()
+
+
 @pytest.mark.parametrize("rate", [0.99, None, "1"])
 def test_a_verdict_over_a_sample_begins_nothing(rate: object):
     world = World()

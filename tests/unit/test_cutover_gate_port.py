@@ -60,7 +60,7 @@ def test_a_verdict_comes_with_its_name_its_conditions_and_the_rate(tmp_path: Pat
     facts = gate_on(tmp_path, client).verdict(soon())
     assert (facts["id"], facts["verdict"], facts["rate"]) == (VERDICT, "PASS", 1.0)
     assert facts["conditions"]["open-findings"] == "PASS"
-    assert client.asked == [("GET", "/v1/migrations/orders/gate", None)]
+    assert client.asked == [("GET", "/v1/migrations/orders/gate?anew=1", None)]
     json.dumps(facts, allow_nan=False)
 
 

@@ -27,7 +27,10 @@ FACTS: dict[str, dict[str, Any]] = {
     "compare-last": {"different": 0, "missing": 0, "compared": 9},
     "set-sequences": {"sequences": 2, "behind": 0},
     "hand-over-consumers": {"consumers": 0, "behind": 0},
-    "confirm-verdict": {"verdict": "PASS", "asked_after_fence": True},
+    "confirm-verdict": {
+        "verdict": "PASS", "asked_after_fence": True, "evaluated_after": "2026-01-01T00:00:00.001Z",
+        "evaluated_at": "2026-01-01T00:00:00.002Z",
+    },
     "commit": {"result": "commit"},
     "route-proxies": {"route": "target"},
     "prove-routing": {"elsewhere": 0, "proxies": 1},

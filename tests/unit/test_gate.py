@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -121,6 +122,21 @@ async def test_fresh_evidence_opens_it_and_a_difference_closes_it(
         await until(gate, "FAIL")
         records.put({f"settled/{FINDING}": {"state": "healed", "settled_at": clock()}})
         await until(gate, "PASS")
+
+
+async def test_asked_anew_it_decides_on_records_that_were_read_after_the_question(
+    client: TestClient[Any, Any], gate: Gate, records: MemoryRecords, clock: Clock
+) -> None:
+    with Feeder(records, clock):
+        await until(gate, "PASS")
+        records.put({f"suspect/{FINDING}": suspect(now=clock(), state="confirmed")})
+        asked = clock()
+        said = await (await client.get("/v1/migrations/orders/gate?anew=1")).json()
+        assert said["verdict"] == "FAIL"
+        assert datetime.fromisoformat(said["evaluated_at"]).timestamp() >= asked - 0.001
+        assert gate.current().evidence.read_at is not None
+        assert gate.current().evidence.read_at >= asked
+    assert (await client.get("/v1/migrations/orders/gate?anew=yes")).status == 400
 
 
 async def test_a_core_that_dies_closes_it_with_the_reason(gate: Gate, records: MemoryRecords, clock: Clock) -> None:
