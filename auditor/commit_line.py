@@ -31,11 +31,14 @@ def end_at(settings: Settings, fence: int, line: int) -> None:
         fence: position of the audit's source after which nothing is judged.
         line: position of its target after which nothing is judged.
     Raises:
+        NotReady: it was not prepared, or its records are another host's: let the cutover go on there.
         StoreUnavailable: nothing is known about what was stored; do it again.
     """
     with closing(open_records(settings)) as records:
         baseline = records.changes().get("baseline")
-        if baseline is None or "committed" in baseline:
+        if baseline is None:
+            raise NotReady("the audit that ends here has no baseline in the records of this host")
+        if "committed" in baseline:
             return
         over = {"ended": time.time(), "committed": {"source": fence, "target": line}}
         records.put({"baseline": baseline | over})

@@ -39,7 +39,7 @@ class Guard:
         reverse = _asked(lambda: ports.audit.verdict(deadline)).get("verdict")
         way = _asked(ports.replication.observe).get("reverse")
         slots = (_asked(lambda: ports.replication.tend(deadline)), _asked(lambda: ports.consumers.tend(deadline)))
-        tended = all("failed" not in one for one in slots)
+        tended = all("failed" not in one and one.get("audits_told") is not False for one in slots)
         reads = self._bad_reads(_asked(lambda: ports.suite.measure(deadline)))
         notes = {"forward": forward, "reverse": reverse, "way_back": way, "tended": tended, "reads": reads}
         worse = "differences were found from before the commit" if forward == "FAIL" else None

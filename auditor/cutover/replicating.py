@@ -1,11 +1,13 @@
 """The way of the data as one part of a cutover: its proof, and both ways of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from orchestrator.adapters.markers import Drain
 from orchestrator.adapters.reverse import WayBack, WayForward
+from orchestrator.cutover import told
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Blocker, Facts
+from orchestrator.records import Direction, Entry
 
 
 class Replicating:
@@ -34,3 +36,12 @@ class Replicating:
     def warm(self, deadline: Deadline) -> Facts:
         """Open what the held steps need."""
         return self._drain.warm(deadline) or {}
+
+
+def line_recorded(entries: Iterable[Entry], direction: Direction) -> tuple[int, int] | None:
+    """Give where the last commit of a direction stands in the journal: fence of its old side, line of its new one."""
+    committed = [run.facts for run in told(entries) if run.direction is direction and run.committed]
+    if not committed:
+        return None
+    facts = committed[-1]
+    return int(facts["record-fence-lsn"]["fence_lsn"]), int(facts["record-commit-line"]["commit_line"])

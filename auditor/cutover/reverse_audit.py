@@ -60,8 +60,10 @@ def draw_forward(settings: Settings) -> Callable[[int, int], None]:
     back = back_settings(settings)
 
     def drawn(fence: int, line: int) -> None:
-        end_at(settings, fence, line)
-        begin_at(back, fence, line)
+        try:
+            end_at(settings, fence, line)
+        finally:  # whatever became of the other
+            begin_at(back, fence, line)
 
     return drawn
 

@@ -11,7 +11,7 @@ from auditor.cutover.dead_man import DeadManProcess
 from auditor.cutover.gate_port import HttpGate
 from auditor.cutover.opening import Permission, fence_of, nobody_acts, require_section
 from auditor.cutover.proxies import doors_of, proxies_of
-from auditor.cutover.replicating import Replicating
+from auditor.cutover.replicating import Replicating, line_recorded
 from auditor.cutover.reverse_audit import ReverseAudit, draw_back, draw_forward, reverse_plan
 from auditor.cutover.rows import PairedRows, looking
 from auditor.cutover.settings import HookSettings
@@ -141,9 +141,13 @@ class _Workshop:
         drain = Drain(self._control[direction.old], self._control[direction.new], schema=schema, subscriptions=coming)
         self._stack.callback(drain.close)
         source, target = (self._session(side, "ways") for side in (Side.SOURCE, Side.TARGET))
+        recorded = partial(self._line_recorded, direction)
         if forward:
-            return Replicating(drain, WayBack(source, target, self._plan, draw_forward(self._settings)))
-        return Replicating(drain, WayForward(source, target, self._plan, draw_back(self._settings)))
+            return Replicating(drain, WayBack(source, target, self._plan, draw_forward(self._settings), recorded))
+        return Replicating(drain, WayForward(source, target, self._plan, draw_back(self._settings), recorded))
+
+    def _line_recorded(self, direction: Direction) -> tuple[int, int] | None:
+        return line_recorded(self._journal.entries(), direction)
 
     def _rows(self, direction: Direction) -> PairedRows:
         forward = direction is Direction.FORWARD

@@ -43,7 +43,9 @@ TELL_SECONDS = 0.5
 """How long clients wait for the audits' records; those that are away are told while the guard lasts."""
 
 Drawn = Callable[[int, int], None]
-"""Told the fence of the old side and the commit line of the new one, before the new side is opened."""
+"""Told the fence of the old side and the commit line of the new one, before the new side is opened, and maybe again."""
+Recorded = Callable[[], tuple[int, int] | None]
+"""Gives these two as the journal has them; `None` where nothing is committed in this direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Ways:
 
     def __init__(
         self, old: Session, new: Session, coming: Sequence[str], going: Sequence[str], *, budget_bytes: int,
-        drawn: Drawn,
+        drawn: Drawn, recorded: Recorded,
     ) -> None:  # fmt: skip
         """Remember the ways; nothing is looked at yet.
 
@@ -86,10 +88,12 @@ class Ways:
             coming: subscriptions on the new side.
             going: subscriptions on the old side, for the way back.
             budget_bytes: WAL that the slot of the way back should hold at most.
+            recorded: asked by a process that did not enable the way back itself.
         """
         self._old, self._new, self._coming, self._going = old, new, tuple(coming), tuple(going)
-        self._budget_bytes, self._drawn = budget_bytes, drawn
-        self._untold: tuple[int, int] | None = None
+        self._budget_bytes, self._drawn, self._recorded = budget_bytes, drawn, recorded
+        self._line: tuple[int, int] | None = None
+        self._told: tuple[int, int] | None = None
 
     def stop_forward(self, deadline: Deadline) -> Facts:
         """Disable the subscriptions of the new side, and see their workers end."""
@@ -159,13 +163,13 @@ class Ways:
         if any(one.enabled or one.workers for one in coming.values()):
             raise NeedsOperator("the way to the new side still runs", hint="let `auditor cutover start` go on")
         self._check_slots(self._seen_going(deadline), deadline, FINALIZE)
-        self._untold = (fence_lsn, commit_line)
+        self._line = (fence_lsn, commit_line)
         telling = self._start_telling()
         enable(self._old, self._going, deadline)
         telling.join(min(TELL_SECONDS, deadline.left()))
         return {
             "reverse": state_of(subscriptions(self._old, self._going, deadline), self._going),
-            "audits_told": self._untold is None,
+            "audits_told": self._told == self._line,
         }  # fmt: skip
 
     def _check_slots(self, going: Sequence[SubscriptionSeen], deadline: Deadline, hint: str) -> dict[str, SlotSeen]:
@@ -185,16 +189,15 @@ class Ways:
         return thread
 
     def _tell(self) -> bool:
-        """Tell the audits where theirs ends and begins, unless they were told."""
-        untold = self._untold
-        if untold is None:
-            return True
+        """Tell the audits where theirs ends and begins, unless this process has: one before it may have been killed."""
         try:
-            self._drawn(*untold)
+            line = self._line = self._line or self._recorded()
+            if line is not None and line != self._told:
+                self._drawn(*line)
+                self._told = line
         except AuditorError:
             return False
-        self._untold = None
-        return True
+        return line is not None
 
     def tend(self, deadline: Deadline) -> Facts:
         """Move the slots that were left past what only echoes in them, and look at what the way back holds.
@@ -248,9 +251,12 @@ def _state(session: Session, names: Sequence[str]) -> str | None:
 class WayBack(Ways):
     """The ways of a cutover from the source to the target: arms the way back, and removes it again."""
 
-    def __init__(self, source: Session, target: Session, plan: ReversePlan, drawn: Drawn) -> None:
+    def __init__(
+        self, source: Session, target: Session, plan: ReversePlan, drawn: Drawn, recorded: Recorded
+    ) -> None:  # fmt: skip
         super().__init__(
-            source, target, plan.forward, (plan.name,), budget_bytes=plan.wal_budget_bytes, drawn=drawn
+            source, target, plan.forward, (plan.name,), budget_bytes=plan.wal_budget_bytes, drawn=drawn,
+            recorded=recorded,
         )  # fmt: skip
         self._plan = plan
 
@@ -350,17 +356,21 @@ class WayBack(Ways):
         reverse = self._remove(deadline)
         found = subscriptions(self._new, self._coming, deadline)
         for one in found.values():
-            drop_subscription(self._new, one.name, deadline)
+            disable(self._new, [one.name], deadline)
             drop_slot(self._old, one.slot or one.name, deadline)
+            drop_subscription(self._new, one.name, deadline)  # last: without it nobody knows the slot's name
         return {"forward": state_of(subscriptions(self._new, self._coming, deadline), self._coming), "reverse": reverse}
 
 
 class WayForward(Ways):
     """The ways of a rollback: the target is the old side, and the migration's own subscriptions are the way back."""
 
-    def __init__(self, source: Session, target: Session, plan: ReversePlan, drawn: Drawn) -> None:
+    def __init__(
+        self, source: Session, target: Session, plan: ReversePlan, drawn: Drawn, recorded: Recorded
+    ) -> None:  # fmt: skip
         super().__init__(
-            target, source, (plan.name,), plan.forward, budget_bytes=plan.wal_budget_bytes, drawn=drawn
+            target, source, (plan.name,), plan.forward, budget_bytes=plan.wal_budget_bytes, drawn=drawn,
+            recorded=recorded,
         )  # fmt: skip
         self._plan = plan
 
@@ -376,7 +386,7 @@ class WayForward(Ways):
     def disarm(self, deadline: Deadline) -> Facts:
         """Remove the way back once it has done its work; before the rollback's commit it stays."""
         done = self.observe()
-        if done["forward"] == "disabled" and done["reverse"] == "enabled":
+        if done["forward"] in ("disabled", "absent") and done["reverse"] == "enabled":  # absent: it was begun before
             remove_way(self._new, self._old, self._plan, deadline)
         return {name: value for name, value in self.observe().items() if name in ("forward", "reverse")}
 

@@ -8,6 +8,7 @@ import pytest
 
 from auditor.servers import PostgresServer
 from comparators.errors import NeedsOperator
+from orchestrator.adapters import reverse
 from orchestrator.adapters.reverse import Control, ReversePlan, WayBack, WayForward
 from orchestrator.adapters.sessions import Session
 from orchestrator.adapters.subscriptions import slots
@@ -36,8 +37,8 @@ class Ways:
         )  # fmt: skip
         self.plan = ReversePlan(name, (pair.subscription,), pair.target.dsn, f"auditor_{pair.name}", control, 1 << 30)
         self.source, self.target = (stack.enter_context(Session(one.dsn, "test")) for one in (pair.source, pair.target))
-        self.back = WayBack(self.source, self.target, self.plan, self._drawn)
-        self.forward = WayForward(self.source, self.target, self.plan, self._drawn)
+        self.back = WayBack(self.source, self.target, self.plan, self._drawn, lambda: None)
+        self.forward = WayForward(self.source, self.target, self.plan, self._drawn, lambda: None)
 
     def _drawn(self, fence: int, line: int) -> None:
         self.drawn.append((fence, line))
@@ -200,6 +201,27 @@ def test_finalizing_leaves_neither_way(ways: Ways) -> None:
     assert ways.back.finalize(_soon()) == {"forward": "absent", "reverse": "absent"}
     assert slots(ways.source, [ways.pair.subscription], _soon()) == {}
     assert slots(ways.target, [ways.plan.name], _soon()) == {}
+
+
+@pytest.mark.parametrize("killed_after", ["drop_subscription", "drop_slot"])
+def test_who_is_killed_while_finalizing_leaves_no_slot_to_nobody(
+    ways: Ways, killed_after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways.back.prepare_reverse(_soon())
+    ways.cut_over()
+    drop = getattr(reverse, killed_after)
+
+    def dropped_and_killed(session: Session, name: str, deadline: Deadline) -> None:
+        drop(session, name, deadline)
+        if name == ways.pair.subscription:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reverse, killed_after, dropped_and_killed)
+        with pytest.raises(KeyboardInterrupt):
+            ways.back.finalize(_soon())
+    assert ways.back.finalize(_soon()) == {"forward": "absent", "reverse": "absent"}
+    assert slots(ways.source, [ways.pair.subscription], _soon()) == {}
 
 
 def test_a_source_that_cannot_leave_out_what_came_to_the_target_starts_at_the_line() -> None:

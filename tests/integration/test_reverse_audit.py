@@ -77,8 +77,8 @@ class World:
         self.settings: Settings = load(self.audit.file)
         sessions = [stack.enter_context(Session(one.dsn, "test")) for one in (pair.source, pair.target)]
         plan = reverse_plan(self.settings)
-        self.back = WayBack(*sessions, plan, draw_forward(self.settings))
-        self.forward = WayForward(*sessions, plan, draw_back(self.settings))
+        self.back = WayBack(*sessions, plan, draw_forward(self.settings), lambda: None)
+        self.forward = WayForward(*sessions, plan, draw_back(self.settings), lambda: None)
         self.reverse = ReverseAudit(self.settings)
         stack.callback(lambda: self.reverse.stop(_soon()))
 

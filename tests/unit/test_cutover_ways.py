@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from auditor.cutover.replicating import line_recorded
 from comparators.errors import StoreUnavailable
 from orchestrator.adapters import reverse
 from orchestrator.adapters.reverse import Ways
 from orchestrator.adapters.subscriptions import SlotSeen, SubscriptionSeen
 from orchestrator.deadlines import Deadline
+from orchestrator.records import GENESIS, Direction, Draft, Kind, chained, now_utc
 
 
 def _soon() -> Deadline:
@@ -34,9 +36,9 @@ def enabled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
-def _ways(drawn: Any) -> Ways:
+def _ways(drawn: Any, recorded: Any = lambda: None) -> Ways:
     nowhere: Any = None
-    return Ways(nowhere, nowhere, ["app_sub"], ["back"], budget_bytes=1, drawn=drawn)
+    return Ways(nowhere, nowhere, ["app_sub"], ["back"], budget_bytes=1, drawn=drawn, recorded=recorded)
 
 
 def test_both_audits_are_told_before_the_side_is_opened(enabled: list[str]) -> None:
@@ -70,3 +72,28 @@ def test_records_that_hang_do_not_hold_the_clients(enabled: list[str], monkeypat
     assert _ways(lambda fence, line: let_go.wait()).enable_reverse(5, 6, _soon())["audits_told"] is False
     let_go.set()
     assert enabled == ["back"]
+
+
+def test_a_process_that_goes_on_tells_what_the_one_before_it_could_not(enabled: list[str]) -> None:
+    told: list[tuple[int, int]] = []
+    ways = _ways(lambda fence, line: told.append((fence, line)), lambda: (5, 6))
+    assert ways.tend(_soon())["audits_told"] is True
+    ways.tend(_soon())
+    assert told == [(5, 6)]
+
+
+def test_where_nothing_is_recorded_nobody_was_told(enabled: list[str]) -> None:
+    assert _ways(lambda fence, line: None).tend(_soon())["audits_told"] is False
+
+
+def test_the_line_is_read_from_the_last_commit_of_a_direction() -> None:
+    def done(attempt: int, step: str, **facts: int) -> list[Draft]:
+        return [Draft(attempt, Direction.FORWARD, step, kind, facts) for kind in (Kind.INTENT, Kind.DONE)]
+
+    drafts = [
+        *done(1, "record-fence-lsn", fence_lsn=5), *done(1, "record-commit-line", commit_line=6), *done(1, "commit"),
+        *done(2, "record-fence-lsn", fence_lsn=7), *done(2, "record-commit-line", commit_line=8),
+    ]  # fmt: skip
+    entries = chained("orders", 1, "ana", drafts, 0, GENESIS, now_utc())
+    assert line_recorded(entries, Direction.FORWARD) == (5, 6)
+    assert line_recorded(entries, Direction.BACK) is None
