@@ -115,7 +115,7 @@ STEPS: tuple[Step, ...] = (
     Step("hand-over-consumers", Phase.SEALING, 2, True, "drains each reader to the fence, makes its new slot"),
     Step("confirm-verdict", Phase.SEALING, 2, True, "hears PASS once more, asked after the fence was closed"),
     Step("stop-forward", Phase.SEALING, 1, True, "stops the replication to the new side"),
-    Step("record-commit-line", Phase.SEALING, 0.5, True, "records the new side's position before it is opened"),
+    Step("record-commit-line", Phase.SEALING, 0.5, True, "records the new side's position, sees the old one unwritten"),
     Step("commit", Phase.COMMIT, 1, True, "wins the commit in the journal: from here on only forward"),
     Step("enable-reverse", Phase.FLIPPING, 5, True, "starts the way back, before the first write"),
     Step("open-new", Phase.FLIPPING, 5, True, "lets the applications into the new side"),

@@ -284,7 +284,11 @@ def stop_forward(scene: Scene) -> Facts:
 
 
 def record_commit_line(scene: Scene) -> Facts:
-    return scene.ports.replication.commit_line(scene.deadline)
+    """Record the new side's position; then see that the old side is fenced still, and that nobody has written there."""
+    line = scene.ports.replication.commit_line(scene.deadline)
+    seen = scene.ports.old.observe()
+    fence = {"closed": seen.closed, "sessions": seen.sessions, "prepared": seen.prepared}
+    return {**line, **fence, **scene.ports.rows.behind(_fence_lsn(scene), scene.deadline)}
 
 
 def _fence_lsn(scene: Scene) -> int:

@@ -151,7 +151,7 @@ NEEDED: Mapping[str, tuple[Test, ...]] = {
     "hand-over-consumers": (whole("consumers"), equal("behind", 0)),
     "confirm-verdict": (passed, equal("asked_after_fence", True), decided_after_fence),
     "stop-forward": (equal("forward", "disabled"),),
-    "record-commit-line": (whole("commit_line", 1),),
+    "record-commit-line": (whole("commit_line", 1), *CLOSED, equal("behind", 0)),
     "commit": (equal("result", "commit"),),
     "enable-reverse": (equal("reverse", "enabled"),),
     "open-new": OPEN,

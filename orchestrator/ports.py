@@ -215,6 +215,10 @@ class Rows(Protocol):
         """
         ...
 
+    def behind(self, fence_lsn: int, deadline: Deadline) -> Facts:
+        """Count the changes that were committed on the old side behind the fence until now, as `behind`."""
+        ...
+
     def write_canary(self, through: Sequence["Proxy"], nonce: str, deadline: Deadline) -> Facts:
         """Write a nonce on the new side, read it back through every proxy; with that `nonce`, and `proxies` counted."""
         ...

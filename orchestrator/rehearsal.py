@@ -399,6 +399,10 @@ class RowsTwin:
         self._note("rows", "compares the rows written last and most")
         return {"compared": 0, "different": 0, "missing": 0, "empty": True}
 
+    def behind(self, fence_lsn: int, deadline: Deadline) -> Facts:
+        self._note("rows", "sees that nothing was committed on the old side since it was fenced")
+        return {"behind": 0}
+
     def write_canary(self, through: Sequence[Proxy], nonce: str, deadline: Deadline) -> Facts:
         self._note("rows", "writes a nonce on the new side and reads it back through every proxy")
         return {"nonce": nonce, "proxies": len(through)}

@@ -598,6 +598,10 @@ class FakeRows:
 
         return self.world.call("rows.compare_last", deadline, compare)
 
+    def behind(self, fence_lsn: int, deadline: Deadline) -> Facts:
+        written = 1000 + len(self.world.sides[self.direction.old].rows)
+        return self.world.call("rows.behind", deadline, lambda: {"behind": written - fence_lsn})
+
     def write_canary(self, through: Sequence[Proxy], nonce: str, deadline: Deadline) -> Facts:
         return self.world.call("rows.write_canary", deadline, lambda: {"nonce": nonce, "proxies": len(through)})
 

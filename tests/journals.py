@@ -34,7 +34,7 @@ FORWARD_FACTS: Mapping[str, Mapping[str, Any]] = {
         "evaluated_at": "2026-01-01T00:00:00.002Z",
     },
     "stop-forward": {"forward": "disabled"},
-    "record-commit-line": {"commit_line": 99},
+    "record-commit-line": {"commit_line": 99, **CLOSED, "behind": 0},
     "commit": {"result": "commit"},
     "enable-reverse": {"reverse": "enabled"},
     "open-new": {"closed": False},

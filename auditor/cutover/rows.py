@@ -55,6 +55,10 @@ class PairedRows:
         """Compare the rows written last and those written most."""
         return self._looking().compare_last(fence_lsn, deadline)
 
+    def behind(self, fence_lsn: int, deadline: Deadline) -> Facts:
+        """Count what was committed on the old side behind the fence, until now."""
+        return self._looking().behind(fence_lsn, deadline)
+
     def write_canary(self, through: Sequence[Proxy], nonce: str, deadline: Deadline) -> Facts:
         """Write a nonce on the new side and read it back through every proxy; the log is followed no more."""
         if self._last is not None:

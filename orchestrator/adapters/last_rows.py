@@ -246,7 +246,7 @@ class LastRows:
         self._plan = None  # sessions may be new ones since it was made
         plan = self._planned(deadline)
         return {
-            "followed": self._follower is not None, "tables": len(self._pairs), "follow_ms": self._behind(deadline),
+            "followed": self._follower is not None, "tables": len(self._pairs), "follow_ms": self._caught_up(deadline),
             "looked_at_by_log_alone": list(plan.by_log[:NAMED]), **_told(plan.uncompared),
         }  # fmt: skip
 
@@ -282,12 +282,26 @@ class LastRows:
             "look_ms": _milliseconds(followed, time.monotonic()), **_told(plan.uncompared),
         }  # fmt: skip
 
+    def behind(self, fence_lsn: int, deadline: Deadline) -> Facts:
+        """Count what was committed on the old side behind the fence, until now.
+
+        Returns:
+            With the count `behind`; `None` where nobody follows the log.
+        Raises:
+            NotReady: the log could not be read to its end.
+        """
+        if self._follower is None:
+            return {"behind": None}
+        took = self._caught_up(deadline)
+        return {"behind": self._follower.written(fence_lsn, 0, 0, deadline.left() * SHARE).behind, "follow_ms": took}
+
     def _written(self, fence_lsn: int, deadline: Deadline) -> Written:
         if self._follower is None:
             return Written({}, 0)
         return self._follower.written(fence_lsn, LAST_WRITTEN, WRITTEN_MOST, deadline.left() * SHARE)
 
-    def _behind(self, deadline: Deadline) -> float:
+    def _caught_up(self, deadline: Deadline) -> float:
+        """Read the log to its end; give the milliseconds that this took."""
         if self._follower is None:
             return 0.0
         began = time.monotonic()

@@ -97,6 +97,14 @@ def test_a_write_behind_the_fence_is_never_let_through(look: Look) -> None:
         look.rows.compare_last(fence_lsn, soon())
 
 
+def test_what_is_committed_behind_the_fence_after_the_look_is_counted_at_once(look: Look) -> None:
+    fence_lsn = look.fence()
+    look.rows.compare_last(fence_lsn, soon())
+    assert 0 == look.rows.behind(fence_lsn, soon())["behind"]
+    look.pair.source.execute("INSERT INTO t VALUES (7001, 'too late'), (7002, 'too late')")
+    assert 2 == look.rows.behind(fence_lsn, soon())["behind"]
+
+
 def test_a_log_that_cannot_be_read_to_the_fence_is_no_proof(look: Look) -> None:
     fence_lsn = look.fence()
     with pytest.raises(Retryable):

@@ -19,10 +19,12 @@ from orchestrator.cutover import (
     Step,
     told,
 )
+from orchestrator.ports import FenceSeen
 from orchestrator.records import Direction, Kind, LeaseHeld, Wish
 from tests.cutovers import (
     PLAN,
     RULES,
+    FakeFence,
     Fault,
     World,
     broken,
@@ -103,7 +105,7 @@ CALLS_BEFORE_COMMIT = [
     "replication.warm", "rows.warm", "sequences.warm", "gate.consume", "consumers.pause", "pool-1.hold", "pool-2.hold",
     "source.close", "replication.position", "replication.write_marker", "replication.see_marker",
     "replication.make_durable", "rows.compare_last", "sequences.set", "consumers.drain", "consumers.hand_over",
-    "replication.stop_forward", "replication.commit_line", "shadow.lead",
+    "replication.stop_forward", "replication.commit_line", "rows.behind", "shadow.lead",
 ]  # fmt: skip
 CALLS_AFTER_COMMIT = [
     "replication.enable_reverse", "target.open", "pool-1.route", "pool-2.route", "pool-1.release", "pool-2.release",
@@ -398,6 +400,40 @@ def test_a_verdict_that_is_no_longer_a_pass_after_the_fence_aborts(verdict: str 
     assert [] == world.settled()
 
 
+def _writes(world: World) -> None:
+    world.next_row += 1
+    world.record(Side.SOURCE, world.next_row)
+    world.acknowledged[world.next_row] = Side.SOURCE
+
+
+def _gets_in(world: World) -> None:
+    world.sides[Side.SOURCE].open = True
+
+
+@pytest.mark.parametrize("step", ["compare-last", "confirm-verdict", "stop-forward"])
+@pytest.mark.parametrize("gets_past", [_writes, _gets_in])
+def test_whoever_gets_past_the_fence_after_the_last_look_ends_the_attempt(
+    step: str, gets_past: Callable[[World], None]
+):
+    world = World()
+    world.moments[step, Moment.ACTED] = lambda world, moment: gets_past(world)
+    ending = world.run()
+    assert Event.ABORTED is ending.ended, ending
+    assert "record-commit-line" in ending.reason
+    assert Side.SOURCE is world.owner()
+    assert [] == world.settled()
+
+
+def test_a_fence_that_cannot_be_seen_before_the_commit_ends_the_attempt(monkeypatch: pytest.MonkeyPatch):
+    world = World()
+    world.moments["stop-forward", Moment.ACTED] = lambda world, moment: monkeypatch.setattr(
+        FakeFence, "observe", lambda fence: FenceSeen(None)
+    )
+    ending = world.run()
+    assert "record-commit-line: NotProven: closed is missing" in ending.reason
+    assert [] == world.settled()
+
+
 @pytest.mark.parametrize("back", [False, True])
 def test_a_verdict_from_before_the_fence_is_not_taken(back: bool):
     """The gate goes on saying PASS, but decides no more once the fence is closed."""
@@ -461,6 +497,7 @@ LIES = {
     "consumers.drain": [{"behind": 1}, {"behind": None}, {"consumers": None}],
     "replication.stop_forward": [{"forward": "enabled"}, {"forward": None}],
     "replication.commit_line": [{"commit_line": None}],
+    "rows.behind": [{"behind": 1}, {"behind": None}],
     "replication.prepare_reverse": [{"reverse": None}, {"reverse": "absent"}],
     "audit.start": [{"ready": None}],
     "dead_man.start": [{"ready": False}],

@@ -31,6 +31,7 @@ FACTS: dict[str, dict[str, Any]] = {
         "verdict": "PASS", "asked_after_fence": True, "evaluated_after": "2026-01-01T00:00:00.001Z",
         "evaluated_at": "2026-01-01T00:00:00.002Z",
     },
+    "record-commit-line": {"commit_line": 9, "closed": True, "sessions": 0, "prepared": 0, "behind": 0},
     "commit": {"result": "commit"},
     "route-proxies": {"route": "target"},
     "prove-routing": {"elsewhere": 0, "proxies": 1},
