@@ -207,6 +207,9 @@ class Conductor:
         while (run := self._story.current()) is not None and run.phase is not Phase.STUCK:
             self._go_on(run)
         self._story.write()
+        if run is not None:
+            with suppress(LeaseLost, JournalUnavailable):  # what is not answered now is heeded by whoever goes on
+                self._operators.dismiss(f"not done, as a person is needed first: {run.reason}")
         return self._ending()
 
     def _ending(self) -> Ending:

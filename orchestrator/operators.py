@@ -22,11 +22,11 @@ class Operators:
         """Tell who asked what became of it."""
         self._journal.answer(self._epoch, request.id, words)
 
-    def dismiss(self) -> None:
-        """Answer what was asked for while no attempt was under way, and nothing can come of."""
+    def dismiss(self, words: str = "no attempt was under way") -> None:
+        """Answer what was asked for and nothing can come of, so that it does not come true much later."""
         for request in self.open_requests():
             if request.wish in (Wish.ABORT, Wish.PANIC, Wish.ROLLBACK, Wish.FINALIZE):
-                self.answer(request, "no attempt was under way")
+                self.answer(request, words)
             elif request.wish is Wish.ACKNOWLEDGE:
                 self.answer(request, "noted")
 

@@ -10,7 +10,7 @@ from auditor.cutover.documents import request_document
 from auditor.cutover.opening import opened_journal
 from auditor.cutover.running import carried_on
 from auditor.settings import Settings
-from comparators.errors import SettingInvalid
+from comparators.errors import NeedsOperator, SettingInvalid
 from orchestrator.cutover import Event, Phase, Run, told
 from orchestrator.records import Direction, Journal, LeaseHeld, Request, Wish
 
@@ -19,6 +19,10 @@ DONE, REFUSED, UNKNOWN, PERSON = 0, 1, 3, 4
 ACTS = frozenset({Wish.ABORT, Wish.ROLLBACK, Wish.FINALIZE})
 """Wishes that are carried out here where nobody else would."""
 CarryOn = Callable[[], object]
+
+
+class NotFromHere(NeedsOperator):
+    """The attempt is stuck where what is asked for cannot be done; nothing was written."""
 
 
 def wish_command(
@@ -48,11 +52,26 @@ def ask(journal: Journal, wish: Wish, by: str, reason: str, facts: Mapping[str, 
 
     Raises:
         SettingInvalid: there is nothing that it could be about.
+        NotFromHere: the attempt is stuck, and must go on before that can be done.
     """
     runs = told(journal.entries())
     if not runs and wish is not Wish.POSTPONE:
         raise SettingInvalid(f"{journal.migration}: there is no attempt yet", hint="see `auditor cutover status`")
+    if runs and _never(wish, runs[-1]):
+        raise NotFromHere(
+            f"attempt {runs[-1].attempt} is stuck, and there is no {wish} from there: {runs[-1].reason}",
+            hint="mend the reason (docs/runbook.md), then `auditor cutover start`",
+        )
     return journal.request(wish, by, reason, runs[-1].attempt if runs else None, facts or {})
+
+
+def _never(wish: Wish, run: Run) -> bool:
+    """Say whether a stuck attempt must go on before a wish can come true; it would do so unforeseen, much later."""
+    if run.phase is not Phase.STUCK:
+        return False
+    if wish is Wish.ABORT:
+        return run.committed
+    return not run.may_roll_back() if wish is Wish.ROLLBACK else wish in (Wish.FINALIZE, Wish.PANIC)
 
 
 def followed(
@@ -73,7 +92,7 @@ def followed(
     """
     until, carried = clock() + timeout, False
     while True:
-        if found := outcome(_again(journal, asked), told(journal.entries())):
+        if found := outcome(_again(journal, asked), told(journal.entries()), carried=carried):
             return found
         lease = journal.lease()
         if asked.wish in ACTS and not carried and (lease is None or lease.over):
@@ -84,10 +103,15 @@ def followed(
             pause(LOOK_SECONDS)
 
 
-def outcome(asked: Request, runs: tuple[Run, ...]) -> tuple[int, str] | None:
-    """Say what has become of a wish; `None`: nothing yet."""
+def outcome(asked: Request, runs: tuple[Run, ...], *, carried: bool) -> tuple[int, str] | None:
+    """Say what has become of a wish; `None`: nothing yet.
+
+    Args:
+        carried: somebody has conducted what is not over, for this wish.
+    """
     run = runs[-1] if runs else None
-    if run is not None and run.phase is Phase.STUCK:
+    heeded = carried or asked.answer is not None or asked.wish not in ACTS
+    if run is not None and run.phase is Phase.STUCK and heeded:
         return PERSON, f"stuck: {run.reason}"
     if asked.answer is None:
         return None

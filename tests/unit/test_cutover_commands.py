@@ -19,13 +19,14 @@ from auditor.cutover.steps import rules_of
 from auditor.cutover.wiring import Assembly
 from auditor.settings import Settings, load
 from comparators.errors import NotReady
+from comparators.positions import Side
 from orchestrator.conductor import Ending, Moment
 from orchestrator.cutover import ALL_STEPS, STEPS, Phase
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Blocker
 from orchestrator.records import Direction, Journal, Wish
 from orchestrator.rehearsal import MemoryJournal
-from tests.cutovers import PLAN, World, killed
+from tests.cutovers import PLAN, World, broken, killed
 from tests.unit.test_cutover_settings import changed
 
 FIGURES: Mapping[str, Mapping[str, Any]] = {
@@ -357,6 +358,56 @@ def test_a_rollback_is_done_once_the_source_is_back(desk: Desk) -> None:
     code, words = followed(world.journal, asked[0], 1, lambda: None, pause=world.wait)
     assert (code, words.partition(":")[0]) == (0, "attempt 2 is returned")
     assert world.settled() == []
+
+
+def stuck(desk: Desk, call: str) -> World:
+    """A world whose orchestrator has called a person and gone; what it could not do can be done by now."""
+    world = desk.world
+    world.faults[call] = [broken()] * 200
+    ending = world.run()
+    assert ending is not None
+    assert ending.phase is Phase.STUCK
+    world.faults.clear()
+    return world
+
+
+def carried_out(world: World, wish: Wish) -> tuple[int, str]:
+    asked = asking.ask(world.journal, wish, "ann", "there is no way forward")
+    code, words = followed(world.journal, asked, 5, lambda: world.conductor("ann").resume(), pause=world.wait)
+    assert world.journal.requests()[-1].answer is not None, "it would come true when somebody starts again"
+    return code, words
+
+
+def test_a_rollback_is_carried_out_from_where_it_is_stuck(desk: Desk) -> None:
+    world = stuck(desk, "rows.write_canary")
+    code, words = carried_out(world, Wish.ROLLBACK)
+    assert (code, words.partition(":")[0]) == (0, "attempt 2 is returned")
+    assert world.settled() == []
+
+
+def test_an_abort_that_is_stuck_is_carried_to_its_end(desk: Desk) -> None:
+    desk.world.faults["replication.commit_line"] = [broken()]
+    world = stuck(desk, "replication.disarm")
+    assert carried_out(world, Wish.ABORT) == (0, "attempt 1 is aborted")
+    assert world.settled() == []
+
+
+def test_what_cannot_be_carried_out_from_where_it_is_stuck_is_answered(desk: Desk) -> None:
+    """The old side was opened by somebody: nothing goes on before a person has looked."""
+    world = stuck(desk, "rows.write_canary")
+    world.sides[Side.SOURCE].open = True
+    world.faults["source.close"] = [broken()] * 9
+    code, words = carried_out(world, Wish.ROLLBACK)
+    assert (code, words.partition(":")[0]) == (4, "stuck")
+    assert "a person is needed first" in str(world.journal.requests()[-1].answer)
+
+
+@pytest.mark.parametrize("wish", ["abort", "rollback", "finalize", "panic"])
+def test_what_there_is_no_way_to_from_where_it_is_stuck_is_not_written(desk: Desk, capsys: Any, wish: str) -> None:
+    world = stuck(desk, "replication.enable_reverse")
+    assert desk.run(wish, "--by", "ann", "--reason", "x") == 4
+    assert f"there is no {wish} from there" in capsys.readouterr().err
+    assert world.journal.requests() == []
 
 
 # Starting.
