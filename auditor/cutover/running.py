@@ -11,16 +11,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 
 from auditor.cutover.budget import MeasuredBudget
 from auditor.cutover.documents import status_document
-from auditor.cutover.planning import digest_now
+from auditor.cutover.planning import digest_now, digest_of
 from auditor.cutover.reading import look, screen
 from auditor.cutover.steps import rules_of
+from auditor.cutover.story import attempts_of, owed
 from auditor.cutover.wiring import Assembly, assembled, installed_journal
 from auditor.settings import Settings
-from comparators.errors import AuditorError
+from comparators.errors import AuditorError, SettingInvalid
 from orchestrator.conductor import Conductor, Ending
 from orchestrator.cutover import ALL_STEPS, Phase, told
 from orchestrator.records import Direction, Entry, Journal, Kind, Wish
@@ -39,12 +41,27 @@ def start_command(settings: Settings, by: str | None, acknowledge: int | None, r
     """
     with installed_journal(settings) as journal:
         if acknowledge is not None:
-            journal.request(Wish.ACKNOWLEDGE, by or getpass.getuser(), reason, acknowledge)
+            acknowledge_failure(journal, acknowledge, by or getpass.getuser(), reason)
         with assembled(settings, journal) as assembly:
             ending = conducted(settings, assembly, by, begin=True)
         document = status_document(look(journal))
     print(json.dumps(document) if as_json else screen(document))
     return exit_of(ending)
+
+
+def acknowledge_failure(journal: Journal, attempt: int, by: str, reason: str) -> None:
+    """Write down that somebody has looked why an attempt failed; said once more, it is left as it is.
+
+    Raises:
+        SettingInvalid: it has not failed: a failure that is still to come is acknowledged by nobody.
+    """
+    attempts, requests = attempts_of(journal.entries()), journal.requests()
+    failed = owed(attempts, ())
+    if attempt != failed:
+        there = f"attempt {failed} failed last" if failed is not None else "none has failed"
+        raise SettingInvalid(f"{journal.migration}: attempt {attempt} is not to be acknowledged", hint=there)
+    if owed(attempts, requests) is not None:
+        journal.request(Wish.ACKNOWLEDGE, by, reason, attempt)
 
 
 def dry_run_command(settings: Settings, *, as_json: bool) -> int:
@@ -80,7 +97,10 @@ def conducted(settings: Settings, assembly: Assembly, by: str | None, *, begin: 
     """Run the conductor in this thread."""
     actor = f"{by or getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"
     plan = plan_to_conduct(settings, assembly)
-    conductor = Conductor(assembly.journal, assembly.ports, plan, rules_of(settings), actor=actor, tell=tell)
+    conductor = Conductor(
+        assembly.journal, assembly.ports, plan, rules_of(settings), plan_of=partial(digest_of, settings, assembly),
+        actor=actor, tell=tell,
+    )  # fmt: skip
     assembly.permission.ask = conductor.may_act
     with _aborting_on_signals(assembly.journal, actor):
         return conductor.start() if begin else conductor.resume()

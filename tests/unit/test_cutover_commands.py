@@ -439,11 +439,23 @@ def test_start_without_an_approval_is_refused_and_with_a_failure_aborted(desk: D
     assert (aborted["result"], aborted["writable"]) == ("aborted", "source")
     assert desk.run("start") == 4
     assert "--acknowledge 2" in capsys.readouterr().err
+    for early in ("3", "1"):
+        assert desk.run("start", "--acknowledge", early, "--reason", "in advance") == 2
+        assert "attempt 2 failed last" in capsys.readouterr().err
+    assert desk.journal_now.requests() == []
     desk.world.lies.clear()
     assert desk.run("approve", "--by", "ben") == 0
     capsys.readouterr()
     desk.world.hook = lambda phase: finalize(desk) if phase == "GUARDED" else None
     assert desk.run("start", "--acknowledge", "2", "--reason", "the row was mended", "--json") == 0
+
+
+def test_what_was_acknowledged_already_is_left_as_it_is(desk: Desk) -> None:
+    desk.world.lies["rows.compare_last"] = {"different": 1}
+    desk.world.run()
+    for reason in ("seen", "said again"):
+        running.acknowledge_failure(desk.journal_now, 1, "ann", reason)
+    assert [one.reason for one in desk.journal_now.requests()] == ["seen"]
 
 
 def test_a_dry_run_lists_every_action_and_does_none(desk: Desk, capsys: Any) -> None:
