@@ -97,6 +97,7 @@ class Conductor:
         plan: str,
         rules: Rules,
         *,
+        plan_of: Callable[[Facts], str],
         actor: str,
         tell: Callable[[Entry], None] = lambda entry: None,
         at: Callable[[Moment, Step], None] = lambda moment, step: None,
@@ -108,11 +109,13 @@ class Conductor:
         Args:
             ports: of both directions; in `BACK` the sides are swapped.
             plan: digest of what approvals are given for.
+            plan_of: names what would be approved on a verdict of the gate; may ask both sides.
             actor: who is written into the journal, as in `ana@host:4711`; it must be this process's alone.
             tell: gets each entry once it is durable.
             at: is called in each step at each moment; tests stop the process there.
         """
         self._journal, self._ports, self._plan, self._rules = journal, ports, plan, rules
+        self._plan_of = plan_of
         self._actor, self._tell, self._at, self._wait, self._clock = actor, tell, at, wait, clock
         self._keeper = Keeper(journal, actor, clock=clock)
         self._story: Chronicle
@@ -341,6 +344,7 @@ class Conductor:
             epoch=self._keeper.epoch,
             actor=self._actor,
             plan=self._plan,
+            plan_of=self._plan_of,
             rules=self._rules,
             nonce=secrets.token_hex(16),
             deadline=LeasedDeadline(at, step.name, self._keeper),

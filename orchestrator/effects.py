@@ -14,7 +14,7 @@ from comparators.errors import AuditorError, NotReady
 from comparators.positions import Side
 from orchestrator.cutover import Run, Step
 from orchestrator.deadlines import Deadline, DeadlinePassed
-from orchestrator.evidence import later
+from orchestrator.evidence import AGREED, later
 from orchestrator.ports import Blocker, Facts, Ports
 from orchestrator.proxies import ProxyGroup, led_elsewhere
 from orchestrator.records import Direction, Journal
@@ -36,6 +36,8 @@ class Scene:
     epoch: int
     actor: str
     plan: str
+    plan_of: Callable[[Facts], str]
+    """Names what would be approved on a verdict of the gate."""
     rules: Rules
     nonce: str
     deadline: Deadline
@@ -193,11 +195,15 @@ def _with_follower(foretold: Facts, follow_ms: float) -> float:
 
 
 def consume_verdict(scene: Scene) -> Facts:
-    """Take a PASS of this moment for this cutover alone; the approvals must still be valid."""
+    """Take a PASS of this moment for this cutover alone; the approvals must still be valid, and be for what it says."""
     check_approval(scene)
     verdict = _passing(scene)
+    if (now := scene.plan_of(verdict)) != scene.plan:
+        raise NotReady(f"the plan is {now} by now, and approved was {scene.plan}: see `auditor cutover plan`")
     receipt = scene.ports.gate.consume(str(verdict["id"]), scene.cutover, scene.deadline)
-    return {**receipt, "verdict": verdict["verdict"], "id": verdict["id"], "digest": verdict.get("evidence_digest")}
+    rests_on = {name: verdict.get(name) for name in AGREED}
+    digest = verdict.get("evidence_digest")
+    return {**receipt, "verdict": verdict["verdict"], "id": verdict["id"], "digest": digest, **rests_on}
 
 
 def pause_consumers(scene: Scene) -> Facts:

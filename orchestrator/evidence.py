@@ -107,6 +107,20 @@ def decided_after_fence(facts: Facts, run: Run) -> str | None:
     return None if later(decided, first) else f"it was decided at {_said(decided)}, not after {_said(first)}"
 
 
+def rests_on_what_was_agreed(facts: Facts, run: Run) -> str | None:
+    """Ask that a verdict rests on nobody's word that the one consumed did not rest on; a rollback consumes none."""
+    if run.direction is Direction.BACK:
+        return None
+    agreed = run.facts.get("consume-verdict", {})
+    for name in AGREED:
+        now, then = facts.get(name), agreed.get(name)
+        if not isinstance(now, list) or not isinstance(then, list):
+            return f"{name} are missing"
+        if more := [one for one in now if one not in then]:
+            return f"{name}: {len(more)} more than when it was consumed"
+    return None
+
+
 def later(one: Any, other: Any) -> bool:
     """Say whether a moment is after another, both as one audit writes them: in UTC, all equally long."""
     written = isinstance(one, str) and isinstance(other, str) and len(one) == len(other)
@@ -127,6 +141,8 @@ def _said(found: Any) -> str:
     return "missing" if found is None else repr(found)
 
 
+AGREED = ("overrides", "accepted")
+"""What a verdict rests on by somebody's word, which approvals are given for."""
 CLOSED = (equal("closed", True), equal("sessions", 0), equal("prepared", 0))
 OPEN = (equal("closed", False),)
 
@@ -149,7 +165,7 @@ NEEDED: Mapping[str, tuple[Test, ...]] = {
     "compare-last": (equal("different", 0), equal("missing", 0), something_compared),
     "set-sequences": (whole("sequences"), equal("behind", 0)),
     "hand-over-consumers": (whole("consumers"), equal("behind", 0)),
-    "confirm-verdict": (passed, equal("asked_after_fence", True), decided_after_fence),
+    "confirm-verdict": (passed, equal("asked_after_fence", True), decided_after_fence, rests_on_what_was_agreed),
     "stop-forward": (equal("forward", "disabled"),),
     "record-commit-line": (whole("commit_line", 1), *CLOSED, equal("behind", 0)),
     "commit": (equal("result", "commit"),),

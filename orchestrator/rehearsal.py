@@ -218,8 +218,9 @@ def rehearse(migration: str, ports: Ports, plan: str, rules: Rules) -> Rehearsal
     twins = twins_of(ports, rehearsal, Direction.FORWARD)
     swift = replace(rules, guard_seconds=0, watch_seconds=0, hook_patience_seconds=0)
     conductor = Conductor(
-        journal, {Direction.FORWARD: twins, Direction.BACK: twins}, plan, swift, actor=ACTOR, tell=tell
-    )
+        journal, {Direction.FORWARD: twins, Direction.BACK: twins}, plan, swift, plan_of=lambda verdict: plan,
+        actor=ACTOR, tell=tell,
+    )  # fmt: skip
     rehearsal.ending = conductor.start()
     return rehearsal
 

@@ -116,6 +116,8 @@ class World:
         self.paused = False
         self.seen_by_consumers: list[int] = []
         self.verdict, self.reverse_verdict, self.rate = "PASS", "PASS", 1.0
+        self.plan, self.overrides = PLAN, list[str]()
+        """What people would agree to now, and by whose word the gate passes."""
         self.decides, self.decided = True, datetime(2026, 1, 1, tzinfo=UTC)
         self.reads: dict[str, Any] = {"reads": 100, "errors": 0, "p99_ms": 5}
         self.predicted: Any = 100
@@ -253,8 +255,8 @@ class World:
         self.alive = True
         ports = {direction: self.ports(direction) for direction in Direction}
         return Conductor(
-            Line(self), ports, PLAN, rules, actor=actor, tell=self.heard.append, at=self.at, wait=self.wait,
-            clock=self.clock,
+            Line(self), ports, PLAN, rules, plan_of=lambda verdict: self.plan, actor=actor, tell=self.heard.append,
+            at=self.at, wait=self.wait, clock=self.clock,
         )  # fmt: skip
 
     def approve(self, *persons: str) -> None:
@@ -685,7 +687,8 @@ class FakeGate:
         if fault := world.faults.get("gate.verdict"):
             fault.pop(0)(world, "before")
         said = {"verdict": world.verdict, "rate": world.rate, "reasons": ["as told"]}
-        return {**said, "id": f"v{len(world.calls)}", "evaluated_at": world.evaluated()}
+        rests_on = {"overrides": list(world.overrides), "accepted": []}
+        return {**said, **rests_on, "id": f"v{len(world.calls)}", "evaluated_at": world.evaluated()}
 
     def consume(self, verdict: str, cutover: str, deadline: Deadline) -> Facts:
         def consume() -> dict[str, Any]:

@@ -21,6 +21,7 @@ FORWARD_FACTS: Mapping[str, Mapping[str, Any]] = {
     "check-budget": {"within": True, "predicted_ms": 120.0},
     "check-way-back": {"verdict": "PASS"},
     "start-dead-man": {"ready": True},
+    "consume-verdict": {"verdict": "PASS", "overrides": [], "accepted": []},
     "hold-proxies": {"held": True},
     "close-old": CLOSED,
     "record-fence-lsn": {"fence_lsn": 4711},
@@ -31,7 +32,7 @@ FORWARD_FACTS: Mapping[str, Mapping[str, Any]] = {
     "hand-over-consumers": {"consumers": 1, "behind": 0},
     "confirm-verdict": {
         "verdict": "PASS", "asked_after_fence": True, "evaluated_after": "2026-01-01T00:00:00.001Z",
-        "evaluated_at": "2026-01-01T00:00:00.002Z",
+        "evaluated_at": "2026-01-01T00:00:00.002Z", "overrides": [], "accepted": [],
     },
     "stop-forward": {"forward": "disabled"},
     "record-commit-line": {"commit_line": 99, **CLOSED, "behind": 0},

@@ -23,7 +23,7 @@ from orchestrator.records import now_utc
 
 VERDICT: Mapping[str, Any] = {
     "id": "v_test", "verdict": "PASS", "rate": 1.0, "reasons": [], "needs_person": False, "conditions": {},
-    "overrides": [], "evidence_digest": "sha256:test",
+    "overrides": [], "accepted": [], "evidence_digest": "sha256:test",
 }  # fmt: skip
 FIGURES: Mapping[str, Mapping[str, Any]] = {
     "activity": {"oldest_transaction_seconds": 0.01},

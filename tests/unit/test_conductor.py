@@ -456,6 +456,35 @@ def test_a_verdict_from_before_the_fence_is_not_taken(back: bool):
     assert [] == world.settled()
 
 
+def test_a_plan_that_changed_since_it_was_approved_is_not_carried_out():
+    world = World()
+
+    def override(world: World, moment: str) -> None:
+        world.plan = "sha256:another"
+
+    world.moments["warm-up", Moment.INTENT] = override
+    ending = world.run()
+    assert Event.ABORTED is ending.ended, ending
+    assert "sha256:another" in ending.reason
+    assert "pool-1.hold" not in world.calls
+    assert [] == world.settled()
+
+
+@pytest.mark.parametrize(("consumed", "confirmed", "ended"), [
+    ([], ["samplers-alive"], Event.ABORTED), (["lag"], ["lag", "other"], Event.ABORTED), (["lag"], [], None),
+])  # fmt: skip
+def test_a_word_that_nobody_had_agreed_to_confirms_no_verdict(
+    consumed: list[str], confirmed: list[str], ended: Event | None
+):
+    world = through(World())
+    world.overrides = consumed
+    world.moments["hold-proxies", Moment.INTENT] = lambda world, moment: setattr(world, "overrides", confirmed)
+    ending = world.run()
+    assert ended is ending.ended, ending
+    assert (ended is None) == ("replication.commit_line" in world.calls)
+    assert [] == world.settled()
+
+
 @pytest.mark.parametrize("rate", [0.99, None, "1"])
 def test_a_verdict_over_a_sample_begins_nothing(rate: object):
     world = World()

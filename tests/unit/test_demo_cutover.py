@@ -20,6 +20,7 @@ from orchestrator.records import GENESIS, Direction, Draft, Entry, Kind, chained
 SOUND = Checked(100, (), (), (), ())
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 FACTS: dict[str, dict[str, Any]] = {
+    "consume-verdict": {"overrides": [], "accepted": []},
     "close-old": {"closed": True, "sessions": 0, "prepared": 0},
     "record-fence-lsn": {"fence_lsn": 7},
     "see-marker": {"fence_lsn": 7, "seen": True},
@@ -29,7 +30,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "hand-over-consumers": {"consumers": 0, "behind": 0},
     "confirm-verdict": {
         "verdict": "PASS", "asked_after_fence": True, "evaluated_after": "2026-01-01T00:00:00.001Z",
-        "evaluated_at": "2026-01-01T00:00:00.002Z",
+        "evaluated_at": "2026-01-01T00:00:00.002Z", "overrides": [], "accepted": [],
     },
     "record-commit-line": {"commit_line": 9, "closed": True, "sessions": 0, "prepared": 0, "behind": 0},
     "commit": {"result": "commit"},
