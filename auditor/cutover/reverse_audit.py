@@ -21,6 +21,7 @@ from orchestrator.ports import Facts
 from samplers import steps
 from samplers.catalog import subscriptions
 from samplers.connections import connect
+from samplers.slots import SlotState, inspect_slot
 from samplers.survey import CONTROL_TABLES
 
 log = logging.getLogger(__name__)
@@ -129,19 +130,40 @@ class ReverseAudit:
 
         Raises:
             NotReady: a side could not be reached; do it again.
+            NeedsOperator: it runs on another host, and is to be ended there.
         """
-        if not self._file.exists():
-            return {"stopped": True, "prepared": False}
+        if not self._file.exists():  # nothing was started here, which says nothing of other hosts
+            if not (left := self._slots_left()):
+                return {"stopped": True, "prepared": False}
+            self._take_over(left)
         self._end(deadline)
         # what it leaves because the way back is disabled (its tables) goes with the way back itself
         code, said = self._command(["teardown"], deadline)
-        if code not in (0, PERSON):
+        if code not in (0, PERSON) or self._slots_left():
             raise NotReady(f"the reverse audit is not removed: {said}")
         return {"stopped": True, "prepared": True}
 
+    def _slots_left(self) -> list[SlotState]:
+        """Look on both sides for its slots, which may be another host's."""
+        names = back_settings(self._settings).names
+        found = []
+        for side, name in ((Side.TARGET, names.source_slot), (Side.SOURCE, names.target_slot)):
+            with connect(self._settings.side(side).conninfo(), application_name="auditor reverse") as session:
+                found.append(inspect_slot(session, name))
+        return [one for one in found if one.exists]
+
+    def _take_over(self, left: Sequence[SlotState]) -> None:
+        """Make it this host's to remove, unless somebody still reads its slots."""
+        if read := [one.name for one in left if one.active]:
+            raise NeedsOperator(
+                f"the reverse audit runs on another host: slot {read[0]} is being read",
+                hint=f"end `auditor run` of {back_of(self._settings.migration)} there, then let the cutover go on",
+            )
+        write_config(self._settings)
+
     def _known(self) -> Settings:
         if not self._file.exists():
-            raise NotReady("the reverse audit was not started")
+            raise NotReady("the reverse audit was not started on this host")
         return load(self._file)
 
     def _command(self, words: Sequence[str], deadline: Deadline) -> tuple[int, str]:
