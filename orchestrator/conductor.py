@@ -21,7 +21,7 @@ from typing import Any
 from comparators.errors import NeedsOperator, NotReady, told_of
 from orchestrator import effects
 from orchestrator.chronicle import Chronicle
-from orchestrator.cutover import UNTOUCHED, Event, Phase, Run, Step
+from orchestrator.cutover import ALL_STEPS, UNTOUCHED, Event, Phase, Run, Step
 from orchestrator.effects import Scene
 from orchestrator.evidence import missing_proof, shortcoming
 from orchestrator.guard import Guard
@@ -41,7 +41,7 @@ from orchestrator.records import (
     Result,
     Wish,
 )
-from orchestrator.recovery import Way, look, reconcile
+from orchestrator.recovery import ARMED, Way, look, reconcile
 from orchestrator.rules import Rules
 
 TRUST_SECONDS = 30.0
@@ -258,6 +258,8 @@ class Conductor:
             self._story.move(run, Event.UNCLEAR, found.reason)
         elif found.way is Way.SECURE:
             self._secure(run, found.reason)
+        elif found.again & ARMED:
+            self._ask_again(run)
 
     def _secure(self, run: Run, reason: str) -> None:
         """Close the old side again, which must not be open, and call a person."""
@@ -281,8 +283,8 @@ class Conductor:
             self._end(run)
         elif run.aborting:
             self._undo(run)
-        elif step.name == "start-dead-man" and self._postponed(run):
-            self._stay_postponed(run)
+        elif step.name == "start-dead-man" and self._put_off(run):
+            return
         elif self._hooks_agree(run, step.phase):
             if step.name == "watch":
                 self._watch(run, step)
@@ -441,13 +443,32 @@ class Conductor:
 
     # Operators and hooks.
 
-    def _postponed(self, run: Run) -> bool:
+    def _put_off(self, run: Run) -> bool:
+        """Wait while an operator postpones it, then arm it again; say whether there was anything to wait for."""
         if run.direction is Direction.BACK:
             return False
-        postponed = self._operators.postponed()
-        if run.phase is Phase.HELD and not postponed:
+        if self._operators.postponed():
+            self._stay_postponed(run)
+            return True
+        if run.phase is Phase.HELD:
             self._story.move(run, Event.UNPOSTPONED, None)
-        return postponed
+            self._story.repeat(run, ARMED)
+            self._ask_again(self._story.of(run))
+            return True
+        return False
+
+    def _ask_again(self, run: Run) -> None:
+        """Ask every part once more, before what was armed is armed again: nothing spoke against it, long ago."""
+        scene = self._scene(run, ALL_STEPS["check-all"])
+        self._keeper.trust(scene.deadline.at - self._clock() + self._rules.abort_reserve_seconds)
+        try:
+            facts = effects.check_all(scene)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            self._story.move(run, Event.FAILED, f"check-all, asked again: {told_of(error)}")
+        else:
+            self._story.write(Draft(run.attempt, run.direction, "asked-again", Kind.EVENT, facts))
 
     def _stay_postponed(self, run: Run) -> None:
         if run.phase is not Phase.HELD:

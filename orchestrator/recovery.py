@@ -4,14 +4,14 @@ Rules of this file:
 1. Before `commit` an attempt that may have held writes is aborted; one that held nothing goes on.
 2. Whether the commit was won is never read off an absence: the abort is tried, and what it finds decided is followed.
 3. After `commit` it goes forward; where the old side is seen open, that is closed first, and a person is called.
-4. What the journal says is done is done again where it is not seen to be so.
+4. What the journal says is done is done again where it is not seen to be so; what was armed, in any case: it is old.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from comparators.positions import Side
-from orchestrator.cutover import UNTOUCHED, Phase, Run
+from orchestrator.cutover import STEPS, UNTOUCHED, Phase, Run
 from orchestrator.ports import FenceSeen, Ports
 from orchestrator.proxies import ProxyGroup
 from orchestrator.records import LeaseLost
@@ -19,6 +19,10 @@ from orchestrator.records import LeaseLost
 UNKNOWN = FenceSeen(closed=None)
 _QUIET = frozenset({*UNTOUCHED, Phase.SHADOWING, Phase.ARMED, Phase.HELD, Phase.ROLLING_BACK})
 """Phases in which no write was held."""
+
+
+ARMED = frozenset(step.name for step in STEPS if step.phase is Phase.ARMED)
+"""Steps whose facts are of their own moment, and are taken anew before anything is held on them."""
 
 
 class Way(StrEnum):
@@ -90,7 +94,7 @@ def reconcile(run: Run, seen: Seen) -> Resumption:
 
 def _before_holding(run: Run, seen: Seen) -> Resumption:
     if run.phase in UNTOUCHED or seen.old.closed is not True:
-        again = frozenset({"close-new"} if seen.new.closed is False else ())
+        again = ARMED if run.phase is Phase.ARMED else frozenset()  # postponed, it is armed again at its end
         return Resumption(Way.GO_ON, "nothing was held yet", again & set(run.done))
     return Resumption(Way.STOP, f"the {run.direction.old} is fenced, but no step of this attempt has fenced it")
 

@@ -262,7 +262,9 @@ class WayBack(Ways):
 
     def check(self) -> Sequence[Blocker]:
         """List what stands against a way back."""
-        return reverse_checks.blockers(self._old, self._new, self._plan.forward, self._plan.own_schema)
+        return reverse_checks.blockers(
+            self._old, self._new, self._plan.forward, self._plan.own_schema, self._plan.name
+        )  # fmt: skip
 
     def prepare_reverse(self, deadline: Deadline) -> Facts:
         """Make publication and slot on the target and the disabled subscription on the source.

@@ -30,7 +30,8 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute 
 WHERE format('%%s.%%s', n.nspname, c.relname) = ANY (%s) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
 GROUP BY 1
 """
-_FREE_SLOTS = "SELECT current_setting('max_replication_slots')::int - count(*) FROM pg_replication_slots"
+_FREE_SLOTS = """SELECT current_setting('max_replication_slots')::int - count(*) FROM pg_replication_slots
+WHERE NOT starts_with(slot_name::text, %s)"""
 _RIGHTS = """
 SELECT current_setting('wal_level'), current_setting('max_logical_replication_workers')::int,
        rolsuper OR EXISTS (SELECT FROM pg_roles p WHERE p.rolname = 'pg_create_subscription'
@@ -52,15 +53,19 @@ def carried_tables(target: Session, forward: Sequence[str], own_schema: str, dea
     return sorted(row[0] for row in rows)
 
 
-def blockers(source: Session, target: Session, forward: Sequence[str], own_schema: str) -> list[Blocker]:
-    """List what stands against a way back; a side that cannot be asked does too."""
+def blockers(source: Session, target: Session, forward: Sequence[str], own_schema: str, name: str) -> list[Blocker]:
+    """List what stands against a way back; a side that cannot be asked does too.
+
+    Args:
+        name: how the names of its slots begin: those that are made already need no other.
+    """
     deadline = Deadline.within(CHECK_SECONDS, "check the way back")
     try:
         rows = target.execute(_CARRIED, [list(forward), own_schema], deadline=deadline)
         found = [blocker for row in rows for blocker in _table_blockers(row)]
         found += _columns(source, target, [row[0] for row in rows], deadline)
         found += _subscriptions(target, forward, deadline)
-        return found + _servers(source, target, deadline)
+        return found + _servers(source, target, name, deadline)
     except AuditorError as error:
         return [Blocker("reverse-path", f"the way back cannot be checked: {error}", "see that both sides answer")]
 
@@ -114,7 +119,7 @@ def _subscriptions(target: Session, forward: Sequence[str], deadline: Deadline) 
     return found
 
 
-def _servers(source: Session, target: Session, deadline: Deadline) -> list[Blocker]:
+def _servers(source: Session, target: Session, name: str, deadline: Deadline) -> list[Blocker]:
     ((level, _, _, creates),) = target.execute(_RIGHTS, deadline=deadline)
     ((_, workers, subscribes, _),) = source.execute(_RIGHTS, deadline=deadline)
     found = []
@@ -123,10 +128,10 @@ def _servers(source: Session, target: Session, deadline: Deadline) -> list[Block
     if not creates:
         reason = "the control role may not create publications on the target"
         found.append(Blocker("reverse-server", reason, "GRANT CREATE ON DATABASE to it"))
-    if int(target.value(_FREE_SLOTS, deadline=deadline)) < 2:
+    if int(target.value(_FREE_SLOTS, [name], deadline=deadline)) < 2:
         reason = "fewer than two replication slots are free on the target, for the way back and its audit"
         found.append(Blocker("reverse-server", reason, "raise max_replication_slots there, restart"))
-    if int(source.value(_FREE_SLOTS, deadline=deadline)) < 2:
+    if int(source.value(_FREE_SLOTS, [name], deadline=deadline)) < 2:
         # an origin counts as a slot before PostgreSQL 18
         reason = "fewer than two replication slots are free on the source, for the way back's origin and its audit"
         found.append(Blocker("reverse-server", reason, "raise max_replication_slots there, restart"))

@@ -19,7 +19,7 @@ from orchestrator.cutover import (
     Step,
     told,
 )
-from orchestrator.ports import FenceSeen
+from orchestrator.ports import Blocker, FenceSeen
 from orchestrator.records import Direction, Kind, LeaseHeld, Wish
 from tests.cutovers import (
     PLAN,
@@ -599,6 +599,62 @@ def test_postponed_it_waits_before_anything_is_held():
     assert [] == world.settled()
 
 
+ARMED_CALLS = ["source.rehearse", "target.close", "replication.prepare_reverse", "audit.start"]
+
+
+def postponed_until(world: World, then: Callable[[World], None]) -> World:
+    """Let an operator postpone it, and let it go on once something has happened."""
+    world.journal.request(Wish.POSTPONE, "ana", "not yet")
+    plain = world.wait
+
+    def wait(seconds: float) -> None:
+        plain(seconds)
+        if told(world.journal.entries())[-1].phase is Phase.HELD and Wish.UNPOSTPONE not in wishes():
+            then(world)
+            world.journal.request(Wish.UNPOSTPONE, "ana", "now")
+
+    def wishes() -> set[Wish]:
+        return {request.wish for request in world.journal.requests()}
+
+    world.wait = wait  # type: ignore[method-assign]
+    return world
+
+
+def test_postponed_it_is_armed_anew_before_anything_is_held():
+    world = postponed_until(through(World()), lambda world: None)
+    ending = world.run()
+    assert (Phase.FINALIZED, []) == (ending.phase, world.settled()), ending
+    assert [2] * 4 == [world.calls[: world.calls.index("pool-1.hold")].count(call) for call in ARMED_CALLS]
+    assert 2 == steps_done(world).count("check-budget")
+
+
+@pytest.mark.parametrize("worse", [
+    lambda world: setattr(world, "predicted", 5000),
+    lambda world: world.blockers.append(Blocker("role app", "it is a superuser", "take that from it")),
+    lambda world: world.lies.update({"audit.start": {"ready": None}}),
+    lambda world: world.faults.update({"source.rehearse": [broken()]}),
+])  # fmt: skip
+def test_what_has_become_worse_while_it_was_postponed_holds_nothing(worse: Callable[[World], None]):
+    world = postponed_until(World(), worse)
+    ending = world.run()
+    assert Event.ABORTED is ending.ended, ending
+    assert "pool-1.hold" not in world.calls
+    world.lies.clear()
+    assert [] == world.settled()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_restarted_before_anything_was_held_it_is_armed_anew(moment: Moment):
+    world = through(World())
+    world.moments["check-budget", moment] = killed()
+    assert world.run() is None
+    before = len(world.calls)
+    assert Phase.FINALIZED is world.resume().phase
+    assert [1] * 4 == [world.calls[before:].count(call) for call in ARMED_CALLS]
+    assert any(entry.step == "asked-again" for entry in world.heard)
+    assert [] == world.settled()
+
+
 @pytest.mark.parametrize("phase", ["PREFLIGHT", "READY", "SHADOWING", "ARMED", "FENCING", "DRAINING", "SEALING"])
 def test_a_hook_that_says_no_before_the_commit_holds_and_then_gives_up(phase: str):
     world = World()
@@ -637,7 +693,7 @@ def test_a_late_difference_leads_back():
     assert [] == world.settled()
 
 
-@pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE", None])
+@pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE", "silent", None])
 def test_a_rollback_waits_for_the_reverse_audit_and_is_refused_without_it(verdict: str | None):
     world = rolling_back()
     world.reverse_verdict = verdict
@@ -658,6 +714,13 @@ def test_a_person_may_answer_for_a_rollback_that_the_audit_is_not_sure_of():
     world = rolling_back(unproven=True)
     world.reverse_verdict = "INCONCLUSIVE"
     assert Event.RETURNED is world.run().ended
+    assert [] == world.settled()
+
+
+def test_a_person_may_answer_for_a_rollback_whose_audit_is_silent():
+    world = rolling_back(unproven=True)
+    world.reverse_verdict = "silent"
+    assert Event.RETURNED is world.run(rules=replace(RULES, poll_seconds=1)).ended
     assert [] == world.settled()
 
 

@@ -64,6 +64,18 @@ def test_a_postponed_attempt_whose_source_was_fenced_by_somebody_calls_a_person(
     assert [] == world.settled()
 
 
+def test_a_postponed_attempt_whose_target_was_opened_closes_it_once_it_may_go_on():
+    world = killed_while_it_is_postponed()
+    world.sides[Side.SOURCE].open = world.sides[Side.TARGET].open = True
+    world.journal.request(Wish.UNPOSTPONE, "ana", "now")
+    world.moments["watch", Moment.INTENT] = finalizes()
+    ending = world.resume()
+    assert ending is not None
+    assert Phase.FINALIZED is ending.phase, ending
+    assert 2 == world.calls.count("target.close")
+    assert [] == world.settled()
+
+
 def finalizes() -> Fault:
     def fault(world: World, moment: str) -> None:
         world.journal.request(Wish.FINALIZE, "ana", "because")
