@@ -78,7 +78,7 @@ FROM head, unnest(%s::int[], %s::bigint[], %s::text[], %s::text[], %s::text[], %
     %s::text[], %s::text[]) AS new (attempt, seq, direction, step, kind, facts, at, previous_hash, hash)
 RETURNING seq"""
 _ENTRIES = """SELECT migration, attempt, seq, epoch, direction, step, kind, facts, actor, at, previous_hash, hash
-FROM auditor_cutover.entries WHERE migration = %s AND seq > %s ORDER BY seq"""
+FROM auditor_cutover.entries WHERE migration = %s AND seq > %s ORDER BY seq LIMIT %s"""
 _DECIDE = """INSERT INTO auditor_cutover.outcome (migration, attempt, direction, result, epoch, actor)
 SELECT held.migration, %s, %s, %s, held.epoch, %s
 FROM (
@@ -253,8 +253,8 @@ class PostgresJournal:
             self._head = rows[0][3:] if rows else (0, GENESIS)
         return self._head
 
-    def entries(self, after: int = 0) -> list[Entry]:
-        return [_entry(row) for row in self._asked(self._records, _ENTRIES, (self.migration, after))]
+    def entries(self, after: int = 0, limit: int | None = None) -> list[Entry]:
+        return [_entry(row) for row in self._asked(self._records, _ENTRIES, (self.migration, after, limit))]
 
     def decide(self, epoch: int, actor: str, attempt: int, direction: Direction, result: Result) -> Outcome:
         params = (attempt, direction.value, result.value, actor, self.migration, epoch)
@@ -277,7 +277,7 @@ class PostgresJournal:
         with self._records.transaction(deadline):
             self._records.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", deadline=deadline)
             leases = self._records.execute(_LEASE, (self.migration,), deadline=deadline)
-            rows = self._records.execute(_ENTRIES, (self.migration, 0), deadline=deadline)
+            rows = self._records.execute(_ENTRIES, (self.migration, 0, None), deadline=deadline)
             decided = self._records.execute(_OUTCOMES, (self.migration, None), deadline=deadline)
         entries, outcomes = [_entry(row) for row in rows], [_outcome(row) for row in decided]
         seq, head = leases[0][3:] if leases else (0, GENESIS)

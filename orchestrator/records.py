@@ -205,8 +205,8 @@ class Journal(Protocol):
         """Write entries at the chain's end, all or none; return once they are durable."""
         ...
 
-    def entries(self, after: int = 0) -> list[Entry]:
-        """Read the entries with a `seq` above `after`, in order."""
+    def entries(self, after: int = 0, limit: int | None = None) -> list[Entry]:
+        """Read the entries with a `seq` above `after`, in order; where a limit is given only the first ones."""
         ...
 
     def decide(self, epoch: int, actor: str, attempt: int, direction: Direction, result: Result) -> Outcome:

@@ -103,9 +103,9 @@ class MemoryJournal:
             self._entries += entries
             return entries
 
-    def entries(self, after: int = 0) -> list[Entry]:
+    def entries(self, after: int = 0, limit: int | None = None) -> list[Entry]:
         with self._lock:
-            return self._entries[after:]
+            return self._entries[after:][:limit]
 
     def decide(self, epoch: int, actor: str, attempt: int, direction: Direction, result: Result) -> Outcome:
         with self._lock:

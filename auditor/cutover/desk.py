@@ -65,7 +65,7 @@ class Desk:
     def history(self, after: int, limit: int) -> Document:
         """Give entries of the journal behind one of them."""
         with self._open() as journal:
-            return {"entries": [entry_document(entry) for entry in journal.entries(after)[:limit]]}
+            return {"entries": [entry_document(entry) for entry in journal.entries(after, limit)]}
 
     def report(self, attempt: int | None) -> Document:
         """Give the report of one attempt.

@@ -93,6 +93,8 @@ def test_entries_are_chained_and_read_back(journal: Journal):
     assert [1, 2, 3] == [entry.seq for entry in written]
     assert written == journal.entries()
     assert written[2:] == journal.entries(after=2)
+    assert written[1:2] == journal.entries(after=1, limit=1)
+    assert [] == journal.entries(limit=0)
     assert facts == journal.entries()[0].facts
     verified = journal.verify()
     assert verified.intact, verified.problems

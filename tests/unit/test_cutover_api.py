@@ -18,7 +18,7 @@ from auditor.cutover.planning import NotApprovable
 from auditor.gate import Gate
 from auditor.settings import GateSettings
 from comparators.errors import NotReady
-from orchestrator.records import Journal, JournalUnavailable, Wish
+from orchestrator.records import Entry, Journal, JournalUnavailable, Wish
 from orchestrator.rehearsal import MemoryJournal
 from tests.helpers import wait_for_async
 from tests.helpers_records import MemoryRecords, settings_of
@@ -31,11 +31,23 @@ DIGEST = f"sha256:{'4f' * 32}"
 SAID = {"by": "Jo Doe", "reason": "errors in checkout"}
 
 
+class Asked(MemoryJournal):
+    """A journal that remembers which entries it was asked for."""
+
+    def __init__(self, migration: str) -> None:
+        super().__init__(migration)
+        self.asked: list[tuple[int, int | None]] = []
+
+    def entries(self, after: int = 0, limit: int | None = None) -> list[Entry]:
+        self.asked.append((after, limit))
+        return super().entries(after, limit)
+
+
 class Told(Desk):
     """A desk on a journal in memory, which may be away, and whose plan a test gives."""
 
     def __init__(self) -> None:
-        self.journal = MemoryJournal("orders")
+        self.journal = Asked("orders")
         self.away: Exception | None = None
         self.approved: list[tuple[str, str]] = []
         self.refuse: Exception | None = None
@@ -138,6 +150,7 @@ async def test_history_and_report_are_given(desk: Told, client: TestClient[Any, 
     desk.write(Written().until("check-gate"))
     listed = await (await client.get(f"{ONE}/cutover/history?after=2&limit=1")).json()
     assert [entry["seq"] for entry in listed["entries"]] == [3]
+    assert desk.journal.asked == [(2, 1)], "a long journal is not read whole for one page"
     assert (await (await client.get(f"{ONE}/cutover/report")).json())["attempt"] == 1
     assert (await client.get(f"{ONE}/cutover/report?attempt=9")).status == 404
     assert (await client.get(f"{ONE}/cutover/report?attempt=x")).status == 400
