@@ -47,6 +47,8 @@ from orchestrator.rules import Rules
 TRUST_SECONDS = 30.0
 """For how long the lease is renewed without a sign of progress, outside of a step."""
 HOOK_SECONDS = 10.0
+COMMITTED_HOOK_SECONDS = 1.0
+"""Once it is committed, while clients still wait: a hook can hold up nothing any more, and must not make them fail."""
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 OPEN_FIRST_TRIES = 3
 """Tries to open the old side before the proxies are released all the same: LOGIN comes before RESUME."""
@@ -481,7 +483,8 @@ class Conductor:
         if self._hooked == (run.attempt, phase):
             return True
         facts = {"attempt": run.attempt, "direction": run.direction.value, "migration": self._journal.migration}
-        deadline = LeasedDeadline(self._clock() + HOOK_SECONDS, f"hooks of {phase}", self._keeper)
+        began = self._clock()
+        deadline = LeasedDeadline(began + self._hook_seconds(run), f"hooks of {phase}", self._keeper)
         try:
             said = self._ports[run.direction].hooks.call(phase.value, facts, deadline)
         except LeaseLost:
@@ -490,8 +493,17 @@ class Conductor:
             return self._hook_refuses(run, phase, told_of(error))
         self._hooked, self._tries, self._trying_since = (run.attempt, phase), 0, None
         if said:
-            self._story.owe(Draft(run.attempt, run.direction, "hooks", Kind.EVENT, {"phase": phase.value, **said}))
+            took = {"phase": phase.value, "took_ms": round((self._clock() - began) * 1000, 1)}
+            self._story.owe(Draft(run.attempt, run.direction, "hooks", Kind.EVENT, {**took, **said}))
         return True
+
+    def _hook_seconds(self, run: Run) -> float:
+        """Give how long the hooks of a phase may take: while writes are held, no longer than these may be."""
+        if not run.held:
+            return HOOK_SECONDS
+        if run.committed or self._hold_began is None:
+            return COMMITTED_HOOK_SECONDS
+        return min(HOOK_SECONDS, self._hold_began + self._rules.hold_budget_ms / 1000 - self._clock())
 
     def _hook_refuses(self, run: Run, phase: Phase, reason: str) -> bool:
         facts = {"phase": phase.value, "reason": reason}

@@ -126,6 +126,8 @@ class World:
         self.dead_man_alive = False
         self.reverse_audit = False
         self.hook: Callable[[str], None] = lambda phase: None
+        self.hook_seconds: dict[str, float] = {}
+        """What the hooks of each phase were given last."""
         self.blockers: list[Blocker] = []
         self.faults: dict[str, list[Fault]] = {}
         self.lies: dict[str, Mapping[str, Any]] = {}
@@ -710,6 +712,8 @@ class FakeAudit:
         return self.world.call("audit.start", deadline, start)
 
     def verdict(self, deadline: Deadline) -> Facts:
+        if self.world.reverse_verdict == "silent":
+            raise NotReady("nobody listens")
         said = {"verdict": self.world.reverse_verdict, "reasons": ["as told"]}
         return {**said, "evaluated_at": self.world.evaluated()}
 
@@ -757,6 +761,7 @@ class FakeRest:
 
     def call(self, phase: str, facts: Facts, deadline: Deadline) -> Facts:
         self.world.check_alive()
+        self.world.hook_seconds[phase] = deadline.at - self.world.clock()
         self.world.hook(phase)
         return {}
 

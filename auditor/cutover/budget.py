@@ -5,12 +5,12 @@ marker's round trip), by the rehearsal of the fence, by the same step of an earl
 entries (what a step takes beside its effect). Only a step that never ran counts with what is allowed for it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, Protocol
 
 from comparators.errors import NotReady
-from orchestrator.cutover import STEPS
+from orchestrator.cutover import STEPS, Phase
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Facts
 from orchestrator.records import Entry, Kind
@@ -27,9 +27,13 @@ ALLOWED_MS: Mapping[str, float] = {
 }
 """What a step that was never measured here is taken to need; others count with `OTHERS_MS`."""
 OTHERS_MS = 10
+HOOK_MS = 50
+"""What the hooks of a phase are taken to need that were never called here."""
 FENCE_MS, JOURNAL_MS = 100, 5
 """What a plan assumes before anything was measured."""
 HELD = tuple(step.name for step in STEPS if step.holds_writes)
+HELD_PHASES = (Phase.DRAINING, Phase.SEALING, Phase.COMMIT, Phase.FLIPPING)
+"""Phases that begin while writes are held."""
 _RECENT = 50
 
 
@@ -42,9 +46,12 @@ class Figures(Protocol):
 class MeasuredBudget:
     """Foretells the time from figures of the gate and entries of the journal."""
 
-    def __init__(self, gate: Figures, entries: Callable[[], Sequence[Entry]], *, assume: bool = False) -> None:
-        """Args: assume: as `predict` has it."""
-        self._gate, self._entries, self._assume = gate, entries, assume
+    def __init__(
+        self, gate: Figures, entries: Callable[[], Sequence[Entry]], *, hooked: Collection[str] = (),
+        assume: bool = False,
+    ) -> None:  # fmt: skip
+        """Args: hooked, assume: as `predict` has them."""
+        self._gate, self._entries, self._hooked, self._assume = gate, entries, hooked, assume
 
     def foretell(self, rehearsed: Facts, deadline: Deadline) -> Facts:
         """Give `predicted_ms` and its parts.
@@ -52,18 +59,21 @@ class MeasuredBudget:
         Raises:
             NotReady: a part is not known.
         """
-        return predict(self._gate.figures(deadline), rehearsed, self._entries(), assume=self._assume)
+        figures = self._gate.figures(deadline)
+        return predict(figures, rehearsed, self._entries(), hooked=self._hooked, assume=self._assume)
 
 
 def predict(
-    figures: Mapping[str, Mapping[str, Any]], rehearsed: Facts, entries: Sequence[Entry], *, assume: bool = False
-) -> dict[str, Any]:
+    figures: Mapping[str, Mapping[str, Any]], rehearsed: Facts, entries: Sequence[Entry], *,
+    hooked: Collection[str] = (), assume: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Add the parts up.
 
     Args:
         figures: of the probes, by group.
         rehearsed: what the fence's rehearsal recorded; `ms` is its time.
         entries: of the journal, in order.
+        hooked: phases that have hooks.
         assume: take what is allowed where the fence was not rehearsed yet and the journal holds nothing; `assumed`
             names these parts. For a plan only: nothing is held on an assumption.
     Raises:
@@ -83,6 +93,7 @@ def predict(
         "close-old": max(_number(rehearsed, "ms", "how long the fence takes"), known.get("close-old", 0)),
         "see-marker": drains + _known(figures, "lag", "marker_p99_ms"),
         "journal": entry_ms * len(HELD),
+        "hooks": sum(hook_ms(phase, entries) for phase in HELD_PHASES if phase in hooked),
     }
     parts |= {name: known.get(name, ALLOWED_MS.get(name, OTHERS_MS)) for name in HELD if name not in parts}
     rounded = {name: round(value, 1) for name, value in parts.items()}
@@ -95,6 +106,15 @@ def step_times(entries: Iterable[Entry]) -> dict[str, float]:
     for _, ended in _completed(entries):
         times[ended.step] = max(times.get(ended.step, 0.0), ended.facts["took_ms"])
     return times
+
+
+def hook_ms(phase: str, entries: Iterable[Entry]) -> float:
+    """Give the longest that the hooks of a phase took."""
+    took = [
+        float(entry.facts["took_ms"]) for entry in entries
+        if entry.step == "hooks" and entry.facts.get("phase") == phase and "took_ms" in entry.facts
+    ]  # fmt: skip
+    return max(took, default=HOOK_MS)
 
 
 def journal_ms(entries: Iterable[Entry]) -> float:

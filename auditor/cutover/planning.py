@@ -168,7 +168,7 @@ def budget_document(assembly: Assembly, allowed_ms: float) -> Document:
     """Tell for how long writes would be held, as far as it is known before the fence is rehearsed."""
     try:
         figures = assembly.gate.figures(Deadline.within(GATE_SECONDS, "asking the gate for figures"))
-        foretold = predict(figures, {}, assembly.journal.entries(), assume=True)
+        foretold = predict(figures, {}, assembly.journal.entries(), hooked=assembly.hooked, assume=True)
     except AuditorError as error:
         return {"allowed_ms": allowed_ms, "predicted_ms": None, "within": None, "error": str(error)}
     return {"allowed_ms": allowed_ms, **foretold, "within": foretold["predicted_ms"] <= allowed_ms, "error": None}

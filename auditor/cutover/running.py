@@ -68,7 +68,7 @@ def dry_run_command(settings: Settings, *, as_json: bool) -> int:
     """Go through the whole table without doing anything: 0 it would come to its end, 1 it would not."""
     with installed_journal(settings) as journal, assembled(settings, journal) as assembly:
         plan = plan_to_conduct(settings, assembly)
-        budget = MeasuredBudget(assembly.gate, journal.entries, assume=True)
+        budget = MeasuredBudget(assembly.gate, journal.entries, hooked=assembly.hooked, assume=True)
         ports = replace(assembly.ports[Direction.FORWARD], budget=budget)
         rehearsal = rehearse(settings.migration, ports, plan, rules_of(settings))
     ending = rehearsal.ending

@@ -46,6 +46,8 @@ class Assembly:
     ports: Mapping[Direction, Ports]
     gate: HttpGate
     permission: Permission = field(repr=False)
+    hooked: frozenset[str] = frozenset()
+    """Phases that have hooks."""
 
 
 @contextmanager
@@ -109,7 +111,8 @@ class _Workshop:
         fences = {side: fence_of(self._settings, side, self._journal, self._stack) for side in Side}
         proxies = proxies_of(self._given, self._journal.entries, self._permission, self._stack)
         audit, suite, hooks = ReverseAudit(self._settings), self._suite(), self._hooks()
-        budget = MeasuredBudget(self._gate, self._journal.entries)
+        hooked = frozenset(one.phase for one in self._given.hooks)
+        budget = MeasuredBudget(self._gate, self._journal.entries, hooked=hooked)
         ports = {
             direction: Ports(
                 old=fences[direction.old],
@@ -129,7 +132,7 @@ class _Workshop:
             )
             for direction in Direction
         }
-        return Assembly(self._journal, ports, self._gate, self._permission)
+        return Assembly(self._journal, ports, self._gate, self._permission, hooked)
 
     def _session(self, side: Side, doing: str) -> Session:
         return self._stack.enter_context(Session(self._control[side], doing))

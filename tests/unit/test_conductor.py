@@ -665,6 +665,20 @@ def test_a_hook_that_says_no_before_the_commit_holds_and_then_gives_up(phase: st
     assert [] == world.settled()
 
 
+def test_a_hook_has_no_longer_than_writes_may_be_held():
+    world = through(World())
+
+    def slow(world: World, moment: str) -> None:
+        world.skew += 0.25 if moment == "before" else 0
+
+    world.faults["replication.make_durable"] = [slow]
+    assert Phase.FINALIZED is world.run().phase
+    given = world.hook_seconds
+    assert pytest.approx([10, 10], abs=0.01) == [given["FENCING"], given["VERIFYING"]]
+    held = [given[phase] for phase in ("DRAINING", "SEALING", "COMMIT", "FLIPPING")]
+    assert pytest.approx([0.75, 0.5, 0.5, 1], abs=0.01) == held
+
+
 @pytest.mark.parametrize("phase", ["FLIPPING", "VERIFYING", "GUARDED"])
 def test_a_hook_that_says_no_after_the_commit_is_told_and_stops_nothing(phase: str):
     world = through(World())
@@ -720,7 +734,7 @@ def test_a_person_may_answer_for_a_rollback_that_the_audit_is_not_sure_of():
 def test_a_person_may_answer_for_a_rollback_whose_audit_is_silent():
     world = rolling_back(unproven=True)
     world.reverse_verdict = "silent"
-    assert Event.RETURNED is world.run(rules=replace(RULES, poll_seconds=1)).ended
+    assert Event.RETURNED is world.run(rules=replace(RULES, steps={"check-way-back": 4.0}, poll_seconds=1)).ended
     assert [] == world.settled()
 
 

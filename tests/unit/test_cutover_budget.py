@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from auditor.cutover.budget import ALLOWED_MS, OTHERS_MS, MeasuredBudget, journal_ms, predict, step_times
+from auditor.cutover.budget import ALLOWED_MS, HOOK_MS, OTHERS_MS, MeasuredBudget, journal_ms, predict, step_times
 from comparators.errors import NotReady
 from orchestrator.cutover import STEPS
 from orchestrator.deadlines import Deadline
@@ -38,7 +38,7 @@ def test_each_part_is_what_was_measured() -> None:
     facts = predict(FIGURES, {"ms": 12.0}, ENTRIES)
     held = [step.name for step in STEPS if step.holds_writes]
     parts = {name: ALLOWED_MS.get(name, OTHERS_MS) for name in held}
-    parts |= {"hold-proxies": 20, "close-old": 12, "see-marker": 103, "journal": 3 * len(held)}
+    parts |= {"hold-proxies": 20, "close-old": 12, "see-marker": 103, "journal": 3 * len(held), "hooks": 0}
     assert facts == {"predicted_ms": sum(parts.values()), "parts": parts, "assumed": []}
 
 
@@ -47,6 +47,15 @@ def test_a_step_that_ran_before_counts_as_long_as_it_took_at_worst() -> None:
     assert predict(FIGURES, {"ms": 1}, earlier)["parts"]["compare-last"] == 80
     slower = run_of("close-old", -500, 400) + ENTRIES
     assert predict(FIGURES, {"ms": 1}, slower)["parts"]["close-old"] == 400
+
+
+def test_hooks_that_are_called_while_writes_are_held_count() -> None:
+    def hooks(seq: int, phase: str, took: float) -> Entry:
+        return replace(entry(seq, "hooks", Kind.EVENT, seq), facts={"phase": phase, "took_ms": took})
+
+    earlier = [*ENTRIES, hooks(8, "SEALING", 30), hooks(9, "SEALING", 20), hooks(10, "FENCING", 4000)]
+    parts = predict(FIGURES, {"ms": 1}, earlier, hooked={"FENCING", "SEALING", "FLIPPING"})["parts"]
+    assert parts["hooks"] == 30 + HOOK_MS
 
 
 def test_the_time_while_nobody_worked_is_no_steps_time() -> None:
