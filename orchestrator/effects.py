@@ -6,7 +6,8 @@ Effects are idempotent, as the ports are: after a restart the conductor performs
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.evidence import AGREED, later
 from orchestrator.ports import Blocker, Facts, Ports
 from orchestrator.proxies import ProxyGroup, led_elsewhere
-from orchestrator.records import Direction, Journal
+from orchestrator.records import Direction, Journal, LeaseLost
 from orchestrator.rules import Rules
 
 ANEW_SECONDS = 0.02
@@ -159,16 +160,40 @@ def check_budget(scene: Scene) -> Facts:
 
 
 def check_way_back(scene: Scene) -> Facts:
-    """Wait until the reverse audit passes, or a person answers for it."""
+    """Wait until the reverse audit passes, or a person answers for it: also for one that is silent half of the time."""
     unproven = scene.run.opening.get("unproven") is True
+    patience = _half(scene.deadline) if unproven else scene.deadline
 
     def ask() -> Facts:
-        verdict = scene.forward.audit.verdict(scene.deadline)
+        try:
+            verdict = scene.forward.audit.verdict(patience)
+        except LeaseLost:
+            raise
+        except AuditorError as error:
+            if not unproven:
+                raise
+            return _silent(error, patience)
         if verdict.get("verdict") == "PASS" or (unproven and verdict.get("verdict") == "INCONCLUSIVE"):
             return verdict
         raise NotReady(f"the reverse audit says {verdict.get('verdict')}: {_first(verdict.get('reasons'))}")
 
     return _until(scene, ask)
+
+
+def _half(deadline: Deadline) -> Deadline:
+    return replace(deadline, at=deadline.at - deadline.left() / 2)
+
+
+def _silent(error: AuditorError, patience: Deadline) -> Facts:
+    """Say that an audit was asked and did not answer, once there was enough patience with it."""
+    with suppress(DeadlinePassed):
+        patience.left()
+        raise NotReady(f"the reverse audit does not answer: {error}") from error
+    return _unanswered(error)
+
+
+def _unanswered(error: AuditorError) -> Facts:
+    return {"verdict": "INCONCLUSIVE", "answered": False, "reasons": [f"the reverse audit does not answer: {error}"]}
 
 
 def start_dead_man(scene: Scene) -> Facts:
@@ -267,22 +292,30 @@ def confirm_verdict(scene: Scene) -> Facts:
 
 def fresh_verdict(scene: Scene) -> Facts:
     """Ask for a verdict that began after this call: one that is dated after the first answer, by the audit's clock."""
-    first = _asked_verdict(scene).get("evaluated_at")
+    said = _asked_verdict(scene)
+    first = said.get("evaluated_at")
 
     def ask() -> Facts:
         verdict = _asked_verdict(scene)
-        if not later(verdict.get("evaluated_at"), first):
+        if verdict.get("answered") is not False and not later(verdict.get("evaluated_at"), first):
             raise NotReady(f"the audit has not decided anew since {first}")
         return {**verdict, "evaluated_after": first}
 
-    return _until(scene, ask, ANEW_SECONDS)
+    return said if said.get("answered") is False else _until(scene, ask, ANEW_SECONDS)
 
 
 def _asked_verdict(scene: Scene) -> Facts:
-    """Ask the audit that watches the way of this direction."""
-    if scene.run.direction is Direction.BACK:
+    """Ask the audit that watches the way of this direction; one that a person has answered for may stay silent."""
+    if scene.run.direction is Direction.FORWARD:
+        return scene.ports.gate.verdict(scene.deadline)
+    if scene.run.facts.get("check-way-back", {}).get("answered") is not False:
         return scene.forward.audit.verdict(scene.deadline)
-    return scene.ports.gate.verdict(scene.deadline)
+    try:
+        return scene.forward.audit.verdict(_half(scene.deadline))
+    except LeaseLost:
+        raise
+    except AuditorError as error:
+        return _unanswered(error)
 
 
 def stop_forward(scene: Scene) -> Facts:

@@ -95,14 +95,23 @@ def passed(facts: Facts, run: Run) -> str | None:
     """Ask for a PASS; a rollback may go on a person's word where the reverse audit is not sure yet."""
     if facts.get("verdict") == "PASS":
         return None
-    unsure = facts.get("verdict") == "INCONCLUSIVE" and run.direction is Direction.BACK
-    if unsure and run.opening.get("unproven") is True and run.opening.get("reason"):
+    if facts.get("verdict") == "INCONCLUSIVE" and _answered_for(run):
         return None
     return f"the verdict is {_said(facts.get('verdict'))}"
 
 
+def _answered_for(run: Run) -> bool:
+    """Say whether a person answers for a rollback that nothing proves."""
+    return run.direction is Direction.BACK and run.opening.get("unproven") is True and bool(run.opening.get("reason"))
+
+
 def decided_after_fence(facts: Facts, run: Run) -> str | None:
-    """Ask that the verdict is dated after another one that was given when the fence was closed already."""
+    """Ask that the verdict is dated after another one that was given when the fence was closed already.
+
+    A person who answers for a rollback answers for an audit that is silent as well.
+    """
+    if facts.get("answered") is False and _answered_for(run):
+        return None
     decided, first = facts.get("evaluated_at"), facts.get("evaluated_after")
     return None if later(decided, first) else f"it was decided at {_said(decided)}, not after {_said(first)}"
 

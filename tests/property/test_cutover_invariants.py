@@ -310,6 +310,11 @@ def test_i25_quiet_override():
     assert shortcoming("check-way-back", unsure, replace(back, opening={"unproven": True}))
     assert shortcoming("check-way-back", unsure, replace(back, opening={"reason": "because"}))
     assert shortcoming("check-way-back", {"verdict": "FAIL"}, back)
+    silent = {"verdict": "INCONCLUSIVE", "answered": False, "asked_after_fence": True}
+    assert shortcoming("confirm-verdict", silent, back) is None
+    assert shortcoming("confirm-verdict", silent | {"verdict": "FAIL"}, back)
+    assert shortcoming("confirm-verdict", silent, replace(back, opening={}))
+    assert shortcoming("confirm-verdict", silent | {"verdict": "PASS"}, proved())
     assert shortcoming("confirm-verdict", {"verdict": "INCONCLUSIVE", "asked_after_fence": True}, proved())
 
 
