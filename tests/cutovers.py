@@ -714,8 +714,6 @@ class FakeAudit:
     def verdict(self, deadline: Deadline) -> Facts:
         if self.world.reverse_verdict == "silent":
             raise NotReady("nobody listens")
-        if self.world.reverse_verdict == "silent":
-            raise NotReady("nobody listens")
         said = {"verdict": self.world.reverse_verdict, "reasons": ["as told"]}
         return {**said, "evaluated_at": self.world.evaluated()}
 
