@@ -49,6 +49,8 @@ TRUST_SECONDS = 30.0
 HOOK_SECONDS = 10.0
 COMMITTED_HOOK_SECONDS = 1.0
 """Once it is committed, while clients still wait: a hook can hold up nothing any more, and must not make them fail."""
+NOTE_SECONDS = 60.0
+"""At most so much of the time for which it was watched is not written down yet."""
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 OPEN_FIRST_TRIES = 3
 """Tries to open the old side before the proxies are released all the same: LOGIN comes before RESUME."""
@@ -531,24 +533,34 @@ class Conductor:
         run = self._story.of(run)
         self._at(Moment.INTENT, step)
         guard = Guard(self._ports[Direction.FORWARD], self._rules)
-        over = self._clock() + self._rules.guard_seconds
-        told_before: Mapping[str, Any] = {}
+        since = self._clock() - self._watched_before(run)
+        told_before, noted = dict[str, Any](), 0.0
         while not self._operators.heed(run):
             self._keeper.check()
             self._keeper.trust(TRUST_SECONDS)
             seen = guard.look(LeasedDeadline(self._clock() + HOOK_SECONDS, step.name, self._keeper))
-            if seen.notes != told_before:
-                told_before = seen.notes
-                self._story.write(Draft(run.attempt, run.direction, "watched", Kind.EVENT, seen.notes))
+            watched = self._clock() - since
+            if seen.notes != told_before or watched - noted >= NOTE_SECONDS:
+                told_before, noted = dict(seen.notes), watched
+                facts = {**seen.notes, "seconds": round(watched, 1)}
+                self._story.write(Draft(run.attempt, run.direction, "watched", Kind.EVENT, facts))
             if seen.unclear:
                 self._secure(run, seen.unclear)
                 return
             if seen.worse and not self._story.rolled_back(run):  # what failed is not tried again without a person
                 self._story.roll_back(run, seen.worse)
                 return
-            if self._clock() >= over and self._closes_door(run, step, seen.notes):
+            if watched >= self._rules.guard_seconds and self._closes_door(run, step, seen.notes):
                 return
             self._wait(self._rules.watch_seconds)
+
+    def _watched_before(self, run: Run) -> float:
+        """Give for how long it was watched, as whoever did wrote down; time in which nobody did counts for nothing."""
+        told = (
+            entry.facts.get("seconds", 0.0) for entry in self._journal.entries()
+            if (entry.attempt, entry.step) == (run.attempt, "watched")
+        )  # fmt: skip
+        return max(told, default=0.0)
 
     def _closes_door(self, run: Run, step: Step, notes: Mapping[str, Any]) -> bool:
         asked = next((one for one in self._operators.open_requests() if one.wish is Wish.FINALIZE), None)

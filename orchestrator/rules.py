@@ -16,7 +16,7 @@ class Rules:
     hold_budget_ms: float = 750
     """The longest that writes may be held."""
     guard_seconds: float = 3600
-    """How long the new side is watched before the door may be closed."""
+    """How long the new side is watched in all, by whichever process, before the door may be closed."""
     approvals_needed: int = 1
     """By as many persons."""
     max_p99_ms: float | None = None

@@ -688,6 +688,26 @@ def test_a_hook_that_says_no_after_the_commit_is_told_and_stops_nothing(phase: s
     assert any(entry.step == "hook-refused" for entry in world.heard)
 
 
+def test_a_restart_does_not_begin_the_time_of_the_guard_anew():
+    world = World()
+    rules = replace(RULES, guard_seconds=200, watch_seconds=10, lease_seconds=3600)
+    world.moments["watch", Moment.INTENT] = asks(Wish.FINALIZE)
+    plain, waits = world.wait, []
+
+    def wait(seconds: float) -> None:
+        plain(seconds)
+        waits.append(seconds)
+        if len(waits) == 13:
+            killed()(world, "before")
+
+    world.wait = wait  # type: ignore[method-assign]
+    assert world.run(rules=rules) is None
+    assert [10.0] * 13 == waits
+    assert Phase.FINALIZED is world.resume("ana", rules).phase
+    assert 200 <= sum(waits) < 270, "at most a minute of it is not known to whoever goes on"
+    assert [] == world.settled()
+
+
 def test_worse_reads_lead_back_once():
     world = World()
     world.reads = {"reads": 100, "errors": 50, "p99_ms": 5}
