@@ -16,7 +16,8 @@ from comparators.positions import Side
 from orchestrator.cutover import Run, Step
 from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.evidence import AGREED, later
-from orchestrator.ports import Blocker, Facts, Ports
+from orchestrator.parallel import in_parallel
+from orchestrator.ports import Blocker, Facts, FenceSeen, Ports
 from orchestrator.proxies import ProxyGroup, led_elsewhere
 from orchestrator.records import Direction, Journal, LeaseLost
 from orchestrator.rules import Rules
@@ -323,11 +324,21 @@ def stop_forward(scene: Scene) -> Facts:
 
 
 def record_commit_line(scene: Scene) -> Facts:
-    """Record the new side's position; then see that the old side is fenced still, and that nobody has written there."""
-    line = scene.ports.replication.commit_line(scene.deadline)
-    seen = scene.ports.old.observe()
-    fence = {"closed": seen.closed, "sessions": seen.sessions, "prepared": seen.prepared}
-    return {**line, **fence, **scene.ports.rows.behind(_fence_lsn(scene), scene.deadline)}
+    """Record the new side's position, and see that the old one is fenced still and nobody has written there."""
+    ports, deadline = scene.ports, scene.deadline
+    asked = in_parallel(
+        {
+            "line": lambda: ports.replication.commit_line(deadline),
+            "fence": lambda: _fence_of(ports.old.observe()),
+            "behind": lambda: ports.rows.behind(_fence_lsn(scene), deadline),
+        }
+    )
+    asked.raise_first()
+    return {key: value for facts in asked.answers.values() for key, value in facts.items()}
+
+
+def _fence_of(seen: FenceSeen) -> Facts:
+    return {"closed": seen.closed, "sessions": seen.sessions, "prepared": seen.prepared}
 
 
 def _fence_lsn(scene: Scene) -> int:
