@@ -121,6 +121,10 @@ class Story:
             ServerFailed: a command that must work did not.
             TimeoutError: it did not come to an end.
         """
+        with self._journal:
+            return self._lived_through()
+
+    def _lived_through(self) -> Told:
         world, began = self._world, time.monotonic()
         folder, pause = world.folder / f"writes-{self._before}", self._order.pause
         live = LiveClients(world.through, folder, pause=pause, first=10 * self._before)

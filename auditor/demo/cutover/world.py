@@ -208,13 +208,14 @@ class World:
             raise ServerFailed(f"the gate did not open\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
 
     def open_journal(self) -> PostgresJournal:
-        """Give the journal, to read along and to leave word for an orchestrator."""
+        """Give the journal, to read along and to leave word for an orchestrator; who asks for it closes it."""
         dsn = self._dsn(self.journal, "journal", "journal")
-        return self._closing.enter_context(PostgresJournal(dsn, MIGRATION, patience_seconds=PATIENCE_SECONDS))
+        return PostgresJournal(dsn, MIGRATION, patience_seconds=PATIENCE_SECONDS)
 
     def wish(self, wish: Wish) -> None:
         """Leave word for an orchestrator as its operator; its answer is not waited for."""
-        self.open_journal().request(wish, OPERATOR, "the show asks for it")
+        with self.open_journal() as journal:
+            journal.request(wish, OPERATOR, "the show asks for it")
 
     def stop_auditor(self) -> None:
         """End `auditor run`."""
@@ -249,7 +250,8 @@ class World:
         common = {key: value for key, value in COMMON.items() if not (self._plan.durable and key == "fsync")}
         self.source, self.target = self._side(16, common, "source"), self._side(18, common, "target")
         self.journal = self._journal(common)
-        self.open_journal().install(())
+        with self.open_journal() as journal:
+            journal.install(())
         self._replicate()
         self.pools = [self._pool(number) for number in range(self._plan.pools)]
         self._control_plane, self._standby = (f"{LOOPBACK}:{free_pair()}" for _ in range(2))
