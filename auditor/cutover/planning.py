@@ -143,7 +143,10 @@ def plan_document(settings: Settings, assembly: Assembly) -> Document:
 
 
 def blockers(assembly: Assembly) -> list[Document]:
-    """Ask every part at once what speaks against a cutover; a part that cannot answer is itself a blocker."""
+    """Ask every part at once what speaks against a cutover; a part that cannot answer is itself a blocker.
+
+    Where the proxies lead is asked behind them: it uses their sessions, and their nodes have come back by then.
+    """
     ports = assembly.ports[Direction.FORWARD]
     parts: dict[str, Callable[[], Sequence[Blocker]]] = {
         "fence of the source": ports.old.check,
@@ -153,13 +156,13 @@ def blockers(assembly: Assembly) -> list[Document]:
         "sequences": ports.sequences.check,
         "consumers": ports.consumers.check,
         **{f"proxy {proxy.name}": proxy.check for proxy in ports.proxies},
-        "routing": partial(led_elsewhere, ports.proxies, ports.old),
     }
     ended = in_parallel({part: lambda check=check: _asked(check) for part, check in parts.items()})  # type: ignore[misc]
     ended.raise_first()
+    routing = _asked(partial(led_elsewhere, ports.proxies, ports.old))
     return [
         {"part": part, "name": one.name, "reason": one.reason, "remedy": one.remedy}
-        for part, found in ended.answers.items()
+        for part, found in {**ended.answers, "routing": routing}.items()
         for one in found
     ]
 

@@ -7,6 +7,7 @@ import pytest
 
 from comparators.errors import NotReady
 from comparators.positions import Side
+from orchestrator.cutover import Event
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Blocker, Facts, Identity, ProxySeen
 from orchestrator.proxies import ProxyGroup, led_elsewhere
@@ -155,3 +156,13 @@ def test_a_proxy_that_shows_the_old_side_while_another_server_answers_is_found()
 @pytest.mark.parametrize("proxy", [Scripted("pool", frozenset({"probe"})), Scripted("pool", route_to=None)])
 def test_a_proxy_of_which_nothing_is_known_is_found(proxy: Scripted) -> None:
     assert ["route"] == [one.name for one in led_elsewhere([proxy], FakeFence(World(), Side.SOURCE))]
+
+
+def test_a_cutover_does_not_begin_while_a_proxy_leads_elsewhere() -> None:
+    world = World()
+    world.proxies[1].leads_to = Side.TARGET
+    world.traffic_on = False  # the world itself would count its writes as writes of two sides
+    ending = world.run()
+    assert Event.REFUSED is ending.ended, ending
+    assert "pool-2 leads to the target" in ending.reason
+    assert "pool-1.hold" not in world.calls
