@@ -15,7 +15,7 @@ from comparators.errors import AuditorError, NotReady
 from comparators.positions import Side
 from orchestrator.cutover import Run, Step
 from orchestrator.deadlines import Deadline, DeadlinePassed
-from orchestrator.evidence import AGREED, later
+from orchestrator.evidence import AGREED, later, more_than_agreed
 from orchestrator.parallel import in_parallel
 from orchestrator.ports import Blocker, Facts, FenceSeen, Ports
 from orchestrator.proxies import ProxyGroup, led_elsewhere
@@ -224,7 +224,11 @@ def consume_verdict(scene: Scene) -> Facts:
     """Take a PASS of this moment for this cutover alone; the approvals must still be valid, and be for what it says."""
     check_approval(scene)
     verdict = _passing(scene)
-    if (now := scene.plan_of(verdict)) != scene.plan:
+    agreed = {name: scene.run.facts.get("check-gate", {}).get(name) for name in AGREED}
+    if problem := more_than_agreed(verdict, agreed):
+        raise NotReady(f"{problem} than when the cutover began: see `auditor cutover plan`")
+    # an override that ended is another plan as well, but takes nothing from what was agreed to
+    if (now := scene.plan_of({**verdict, **agreed})) != scene.plan:
         raise NotReady(f"the plan is {now} by now, and approved was {scene.plan}: see `auditor cutover plan`")
     receipt = scene.ports.gate.consume(str(verdict["id"]), scene.cutover, scene.deadline)
     rests_on = {name: verdict.get(name) for name in AGREED}

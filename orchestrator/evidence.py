@@ -120,13 +120,18 @@ def rests_on_what_was_agreed(facts: Facts, run: Run) -> str | None:
     """Ask that a verdict rests on nobody's word that the one consumed did not rest on; a rollback consumes none."""
     if run.direction is Direction.BACK:
         return None
-    agreed = run.facts.get("consume-verdict", {})
+    problem = more_than_agreed(facts, run.facts.get("consume-verdict", {}))
+    return f"{problem} than when it was consumed" if problem else None
+
+
+def more_than_agreed(now: Facts, agreed: Facts) -> str | None:
+    """Say what a verdict rests on by somebody's word that another did not; less is never wrong."""
     for name in AGREED:
-        now, then = facts.get(name), agreed.get(name)
-        if not isinstance(now, list) or not isinstance(then, list):
-            return f"{name} are missing"
-        if more := [one for one in now if one not in then]:
-            return f"{name}: {len(more)} more than when it was consumed"
+        found, known = now.get(name), agreed.get(name)
+        if not isinstance(found, list) or not isinstance(known, list):
+            return f"{name}: not known, perhaps more"
+        if more := [one for one in found if one not in known]:
+            return f"{name}: {len(more)} more"
     return None
 
 

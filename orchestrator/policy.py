@@ -163,6 +163,8 @@ class Verdict:
     incarnations: Mapping[str, str]
     overrides: tuple[OverrideSeen, ...] = ()
     """Those that were applied."""
+    overrides_standing: tuple[OverrideSeen, ...] = ()
+    """All that are in force, whether anything needs them at this moment or not."""
     overrides_refused: tuple[tuple[OverrideSeen, str], ...] = ()
     """Those that count for nothing, and why."""
 
@@ -203,6 +205,7 @@ def decide(evidence: Evidence, limits: Limits, now: float, dwell: Dwell = Dwell(
         evidence_digest=digest(evidence),
         incarnations=_incarnations(evidence),
         overrides=_applied(outcomes),
+        overrides_standing=tuple(one for one in evidence.overrides if idle_for(one, now) is None),
         overrides_refused=_refused(evidence, now),
     )
     return verdict, dwell
@@ -237,6 +240,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "next_steps": list(verdict.next_steps),
         "incarnations": dict(verdict.incarnations),
         "overrides": [_override_json(one) for one in verdict.overrides],
+        "overrides_standing": [_override_json(one) for one in verdict.overrides_standing],
         "overrides_refused": [_override_json(one) | {"why": why} for one, why in verdict.overrides_refused],
     }
 

@@ -117,7 +117,9 @@ class World:
         self.seen_by_consumers: list[int] = []
         self.verdict, self.reverse_verdict, self.rate = "PASS", "PASS", 1.0
         self.plan, self.overrides = PLAN, list[str]()
-        """What people would agree to now, and by whose word the gate passes."""
+        """What people would agree to now, and which overrides are in force."""
+        self.agreed: list[str] = []
+        """Those that were in force when it was approved last: with others it is another plan."""
         self.decides, self.decided = True, datetime(2026, 1, 1, tzinfo=UTC)
         self.reads: dict[str, Any] = {"reads": 100, "errors": 0, "p99_ms": 5}
         self.predicted: Any = 100
@@ -257,11 +259,15 @@ class World:
         self.alive = True
         ports = {direction: self.ports(direction) for direction in Direction}
         return Conductor(
-            Line(self), ports, PLAN, rules, plan_of=lambda verdict: self.plan, actor=actor, tell=self.heard.append,
+            Line(self), ports, PLAN, rules, plan_of=self.plan_of, actor=actor, tell=self.heard.append,
             at=self.at, wait=self.wait, clock=self.clock,
         )  # fmt: skip
 
+    def plan_of(self, verdict: Facts) -> str:
+        return self.plan if verdict["overrides"] == self.agreed else "sha256:other overrides"
+
     def approve(self, *persons: str) -> None:
+        self.agreed = list(self.overrides)
         for person in persons or ("ben",):
             self.journal.approve(PLAN, person, 3600)
 

@@ -39,7 +39,9 @@ class HttpGate:
         return cls(settings, client_of(settings, Way()), client_of(settings, Way(), "consume"))
 
     def verdict(self, deadline: Deadline) -> Facts:
-        """Let the gate decide now; give its verdict, with `rate`: the share of transactions that both samplers audit.
+        """Let the gate decide now; give its verdict, with the overrides in force, needed now or not, as `overrides`.
+
+        `rate` is the share of transactions that both samplers audit.
 
         Raises:
             NotReady: there is no answer to rely on.
@@ -54,8 +56,7 @@ class HttpGate:
         conditions = {part["name"]: part["status"] for part in document["conditions"]}
         rate = (document.get("sample") or {}).get("rate")
         accepted = (document.get("coverage") or {}).get("accepted", [])
-        more = {"overrides": document.get("overrides", []), "accepted": accepted, "rate": rate}
-        return {**shown, "conditions": conditions, **more}
+        return {**shown, "conditions": conditions, "overrides": _standing(document), "accepted": accepted, "rate": rate}
 
     def consume(self, verdict: str, cutover: str, deadline: Deadline) -> Facts:
         """Take an evaluation for one cutover; the same again gives the same receipt.
@@ -98,6 +99,14 @@ class HttpGate:
         if status != 200:
             raise NotReady(f"the gate answers {status} {reason}{detail_of(answer)}")
         return answer
+
+
+def _standing(document: Mapping[str, Any]) -> list[Any]:
+    """Give the overrides in force: those that are applied come and go with a number that swings around its limit."""
+    standing = document.get("overrides_standing")
+    if not isinstance(standing, list):
+        raise NotReady("the gate does not say which overrides are in force: it may be of another version")
+    return standing
 
 
 def _object(body: bytes) -> dict[str, Any]:

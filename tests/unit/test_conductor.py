@@ -470,6 +470,21 @@ def test_a_plan_that_changed_since_it_was_approved_is_not_carried_out():
     assert [] == world.settled()
 
 
+@pytest.mark.parametrize(("approved", "now", "ended"), [
+    (["lag"], [], None), ([], ["lag"], Event.ABORTED), (["lag"], ["lag", "other"], Event.ABORTED),
+])  # fmt: skip
+def test_an_override_that_ended_stops_no_cutover_and_one_that_came_does(
+    approved: list[str], now: list[str], ended: Event | None
+):
+    world = through(World())
+    world.overrides = approved
+    world.moments["warm-up", Moment.INTENT] = lambda world, moment: setattr(world, "overrides", now)
+    ending = world.run()
+    assert ended is ending.ended, ending
+    assert (ended is None) == ("pool-1.hold" in world.calls)
+    assert [] == world.settled()
+
+
 @pytest.mark.parametrize(("consumed", "confirmed", "ended"), [
     ([], ["samplers-alive"], Event.ABORTED), (["lag"], ["lag", "other"], Event.ABORTED), (["lag"], [], None),
 ])  # fmt: skip

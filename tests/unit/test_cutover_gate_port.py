@@ -41,7 +41,7 @@ def verdict(**changes: Any) -> dict[str, Any]:
     return {
         "migration": "orders", "verdict": "PASS", "evaluated_at": time_text(now), "valid_until": time_text(now + 10),
         "conditions": conditions, "reasons": [], "needs_person": False, "evidence_digest": "sha256:e", "id": VERDICT,
-        "consumed_by": None, "sample": {"rate": 1.0}, "overrides": [],
+        "consumed_by": None, "sample": {"rate": 1.0}, "overrides": [], "overrides_standing": [],
     } | changes  # fmt: skip
 
 
@@ -64,6 +64,11 @@ def test_a_verdict_comes_with_its_name_its_conditions_and_the_rate(tmp_path: Pat
     json.dumps(facts, allow_nan=False)
 
 
+def test_the_overrides_of_a_verdict_are_those_in_force_and_not_those_applied_now(tmp_path: Path) -> None:
+    client = Answering((200, verdict(overrides=[], overrides_standing=[{"id": "o_1"}])))
+    assert [{"id": "o_1"}] == gate_on(tmp_path, client).verdict(soon())["overrides"]
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -84,6 +89,7 @@ def test_no_verdict_is_made_of_what_is_no_answer(tmp_path: Path, answer: tuple[i
         ({"valid_until": time_text(time.time() - 9)}, "no longer valid"),
         ({"conditions": []}, "leaves out"),
         ({"verdict": "MAYBE"}, "which is none"),
+        ({"overrides_standing": None}, "which overrides are in force"),
     ],
 )
 def test_no_verdict_is_made_of_what_cannot_be_relied_on(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

@@ -188,7 +188,11 @@ def test_an_override_is_shown_in_the_verdict_and_in_the_reason_and_ends() -> Non
 
 
 def test_an_override_that_nothing_needs_is_not_shown_as_applied() -> None:
-    assert gates.verdict_of(good_records() | {"override/o_1": OVERRIDE | {"until": NOW + 60}}).overrides == ()
+    verdict = gates.verdict_of(good_records() | {"override/o_1": OVERRIDE | {"until": NOW + 60}})
+    assert verdict.overrides == ()
+    assert [one["id"] for one in verdict_json(verdict)["overrides_standing"]] == ["o_1"]
+    ended = gates.verdict_of(good_records() | {"override/o_1": OVERRIDE | {"until": NOW}})
+    assert verdict_json(ended)["overrides_standing"] == []
 
 
 @pytest.mark.parametrize(
