@@ -4,13 +4,14 @@ Both are told before anybody may write on the new side; so whoever is about to a
 """
 
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
 from auditor.peers import Peers
-from auditor.records import open_records
+from auditor.records import Value, open_records
 from auditor.settings import Settings
-from comparators.errors import NotReady
+from comparators.errors import NeedsOperator, NotReady
 
 POLL_SECONDS = 0.1
 
@@ -25,7 +26,7 @@ def await_line(settings: Settings) -> None:
 
 
 def end_at(settings: Settings, fence: int, line: int) -> None:
-    """End an audit at a cutover's commit; again changes nothing.
+    """End an audit at a cutover's commit, and settle what it found behind that; again changes nothing.
 
     Args:
         fence: position of the audit's source after which nothing is judged.
@@ -38,10 +39,66 @@ def end_at(settings: Settings, fence: int, line: int) -> None:
         baseline = records.changes().get("baseline")
         if baseline is None:
             raise NotReady("the audit that ends here has no baseline in the records of this host")
-        if "committed" in baseline:
-            return
-        over = {"ended": time.time(), "committed": {"source": fence, "target": line}}
-        records.put({"baseline": baseline | over})
+        if "committed" not in baseline:
+            baseline |= {"ended": time.time(), "committed": {"source": fence, "target": line}}
+            records.put({"baseline": baseline})
+        # read only now: whoever stores a finding after this knows of the line
+        if lawful := settled_behind(baseline["committed"], _stored(settings), time.time()):
+            records.put(lawful)
+
+
+def _stored(settings: Settings) -> Mapping[str, Value | None]:
+    with closing(open_records(settings)) as records:
+        return records.changes()
+
+
+def require_baseline(settings: Settings) -> None:
+    """See that the audit that a commit would end is in the records of this host.
+
+    Raises:
+        NeedsOperator: it is not: conduct the cutover where `auditor run` keeps its records.
+        StoreUnavailable: they cannot be read now.
+    """
+    if _stored(settings).get("baseline") is None:
+        raise NeedsOperator(
+            "the audit has no baseline in the records of this host, so it could not be told of the commit",
+            hint="conduct the cutover on the host where `auditor run` keeps its records, or let both use Kafka",
+        )
+
+
+def behind_line(line: Mapping[str, Any], source: int | None, target: int | None) -> bool:
+    """Say whether something is of what came after a commit line: then it is lawful.
+
+    Args:
+        source: its position on the source, which tells where there is one.
+        target: its position on the target.
+    """
+    if source is not None:
+        return source > int(line["source"])
+    return target is not None and target > int(line["target"])
+
+
+def settled_behind(line: Mapping[str, Any], records: Mapping[str, Any], now: float) -> dict[str, dict[str, Any]]:
+    """Settle the findings that came behind a commit line: they were made before the audit was told of it."""
+    lawful = dict[str, dict[str, Any]]()
+    for key, finding in records.items():
+        area, _, name = key.partition("/")
+        if area != "suspect" or finding is None:
+            continue
+        settled = records.get(f"settled/{name}") or {}
+        if settled.get("state") == "healed":
+            continue
+        if behind_line(line, finding.get("source_position"), finding.get("target_position")):
+            lawful[f"settled/{name}"] = _lawful(finding, settled, now)
+    return lawful
+
+
+def _lawful(finding: Mapping[str, Any], settled: Mapping[str, Any], now: float) -> dict[str, Any]:
+    kept = {name: finding.get(name) for name in ("kind", "columns", "count", "keys")}
+    return {
+        **kept, "rounds": 0, "explained_by": None, **settled, "state": "healed", "settled_at": now,
+        "reason": "it came after the commit of a cutover",
+    }  # fmt: skip
 
 
 def begin_at(settings: Settings, fence: int, line: int) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from auditor.commit_line import behind_line, settled_behind
 from auditor.evidence_key import evidence_key
 from auditor.records import Records
 from auditor.sealing import Sealer
@@ -136,6 +137,8 @@ class Core:
             if not self._found and now < self._next_snapshot:
                 return {}
             self._records.put(self._snapshot(now))
+            if self._found:
+                self._settle_lawful()
             for state in self._partitions.values():
                 state.changed = False
             self._found.clear()
@@ -231,11 +234,14 @@ class Core:
     def _beyond(self, suspect: Suspect) -> bool:
         """Say whether a suspect is of what came after a cutover's commit line: then it is lawful."""
         line = (self._seen.get("baseline") or {}).get("committed")
-        if line is None:
-            return False
-        if suspect.source_position is not None:
-            return suspect.source_position > int(line["source"])
-        return suspect.target_position is None or suspect.target_position > int(line["target"])
+        return line is not None and behind_line(line, suspect.source_position, suspect.target_position)
+
+    def _settle_lawful(self) -> None:
+        """Settle what was just stored, if the commit was drawn meanwhile by somebody who could not see it."""
+        self._refresh()
+        line = (self._seen.get("baseline") or {}).get("committed")
+        if line is not None and (settled := settled_behind(line, self._found, self._clock())):
+            self._records.put(settled)
 
     def _planted(self, suspect: Suspect) -> bool:
         """Say whether it is the canary's difference: there are many of them in time, and one finding for all."""

@@ -264,6 +264,19 @@ class Conductor:
             self._secure(run, found.reason)
         elif found.again & ARMED:
             self._ask_again(run)
+        self._tell_audits(self._story.of(run))
+
+    def _tell_audits(self, run: Run) -> None:
+        """Tell the audits of the commit again: what they find counts in the guard, and nobody waits for them before."""
+        if not run.committed or "enable-reverse" not in run.done:
+            return
+        deadline = LeasedDeadline(self._clock() + 1, "telling the audits", self._keeper)
+        try:
+            self._ports[run.direction].replication.tell(deadline)
+        except LeaseLost:
+            raise
+        except Exception:
+            return
 
     def _secure(self, run: Run, reason: str) -> None:
         """Close the old side again, which must not be open, and call a person."""
@@ -335,6 +348,8 @@ class Conductor:
     def _prepare(self, run: Run, step: Step) -> None:
         if step.holds_writes:
             self._keeper.ensure(self._rules.seconds_of(step) + self._rules.abort_reserve_seconds)
+        if step.phase is Phase.VERIFYING:
+            self._tell_audits(run)
         if step.name == "hold-proxies":
             self._hold_began = self._clock()
 

@@ -22,11 +22,16 @@ class Watched:
 
 
 class Guard:
-    """Looks again and again; remembers how many looks in a row were bad."""
+    """Looks again and again; remembers how many looks in a row were bad.
+
+    What the forward audit finds counts once it was told of the commit: until then the writes of now are foreign to it.
+    It counts when it stands for some looks, as a verdict may be a little older than that.
+    """
 
     def __init__(self, ports: Ports, rules: Rules) -> None:
         self._ports, self._rules = ports, rules
-        self._strikes = 0
+        self._strikes = self._fails = 0
+        self._told = False
 
     def look(self, deadline: Deadline) -> Watched:
         """Look at everything once.
@@ -35,14 +40,16 @@ class Guard:
             LeaseLost: whoever looks may act no more.
         """
         ports = self._ports
+        slots = (_asked(lambda: ports.replication.tend(deadline)), _asked(lambda: ports.consumers.tend(deadline)))
+        tended = all("failed" not in one and one.get("audits_told") is not False for one in slots)
+        self._told = self._told or slots[0].get("audits_told") is True
         forward = _asked(lambda: ports.gate.verdict(deadline)).get("verdict")
         reverse = _asked(lambda: ports.audit.verdict(deadline)).get("verdict")
         way = _asked(ports.replication.observe).get("reverse")
-        slots = (_asked(lambda: ports.replication.tend(deadline)), _asked(lambda: ports.consumers.tend(deadline)))
-        tended = all("failed" not in one and one.get("audits_told") is not False for one in slots)
         reads = self._bad_reads(_asked(lambda: ports.suite.measure(deadline)))
         notes = {"forward": forward, "reverse": reverse, "way_back": way, "tended": tended, "reads": reads}
-        worse = "differences were found from before the commit" if forward == "FAIL" else None
+        self._fails = self._fails + 1 if self._told and forward == "FAIL" else 0
+        worse = "differences were found from before the commit" if self._fails >= self._rules.strikes else None
         if reads:
             worse = worse or f"reads are worse than allowed: {reads}"
         return Watched(notes, worse, self._unclear())

@@ -176,12 +176,16 @@ class Replication(Protocol):
         ...
 
     def tend(self, deadline: Deadline) -> Facts:
-        """Hold the slots of both ways to what they may keep; called again and again while the guard lasts."""
+        """Do as `tell`, and hold the slots of both ways to what they may keep; called again and again in the guard."""
         ...
 
     def disarm(self, deadline: Deadline) -> Facts:
         """Remove the way back that `prepare_reverse` made: it carried nothing, or all that it had to (a rollback)."""
         ...
+    def tell(self, deadline: Deadline) -> Facts:
+        """Tell both audits of the last commit, again; with `audits_told`: true once they are, without long waits."""
+        ...
+
 
     def finalize(self, deadline: Deadline) -> Facts:
         """Remove what is left of both ways: the door closes."""

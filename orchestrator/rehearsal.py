@@ -371,7 +371,10 @@ class ReplicationTwin:
         return self._noted("enables the subscription of the way back", reverse="enabled")
 
     def tend(self, deadline: Deadline) -> Facts:
-        return {}
+        return self.tell(deadline)
+
+    def tell(self, deadline: Deadline) -> Facts:
+        return {"audits_told": True}
 
     def disarm(self, deadline: Deadline) -> Facts:
         return self._noted("removes the way back")

@@ -24,7 +24,7 @@ class Rules:
     max_error_share: float | None = None
     """More errors among the reads after the switch lead back."""
     strikes: int = 3
-    """Looks in a row at bad reads before that."""
+    """Looks in a row at bad reads, or at differences from before the commit, before it goes back."""
     watch_seconds: float = 1
     """Between two looks in the guard."""
     poll_seconds: float = 0.25

@@ -24,6 +24,7 @@ class Replicating:
         self.commit_line = ways.commit_line
         self.resume_forward = ways.resume_forward
         self.enable_reverse = ways.enable_reverse
+        self.tell = ways.tell
         self.tend = ways.tend
         self.disarm = ways.disarm
         self.finalize = ways.finalize

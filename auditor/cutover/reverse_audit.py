@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from auditor.commit_line import begin_at, end_at
+from auditor.commit_line import begin_at, end_at, require_baseline
 from auditor.cutover.gate_port import HttpGate
 from auditor.cutover.reverse_config import back_of, back_settings, config_file, write_config
 from auditor.settings import Settings, load
@@ -94,8 +94,10 @@ class ReverseAudit:
 
         Raises:
             NeedsOperator: a person must change something first; the auditor's own words say what.
+            StoreUnavailable: the records of the audit that a commit ends cannot be read; do it again.
             NotReady: transactions or locks were in the way.
         """
+        require_baseline(self._settings)
         write_config(self._settings, self._slots())
         code, said = self._command(["prepare"], deadline)
         if code == PERSON:

@@ -9,6 +9,7 @@ Rules of this file:
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from psycopg import sql
@@ -40,7 +41,7 @@ OBSERVE_SECONDS = 2.0
 ARM_AGAIN = "start again, which arms a way back anew; the migration's own subscription would have to be made anew"
 FINALIZE = "finalize, or bring it back by hand; a budget or a disk that was full is the usual cause"
 TELL_SECONDS = 0.5
-"""How long clients wait for the audits' records; those that are away are told while the guard lasts."""
+"""How long clients wait for the audits' records; those that are away are told again from step to step."""
 
 Drawn = Callable[[int, int], None]
 """Told the fence of the old side and the commit line of the new one, before the new side is opened, and maybe again."""
@@ -94,6 +95,7 @@ class Ways:
         self._budget_bytes, self._drawn, self._recorded = budget_bytes, drawn, recorded
         self._line: tuple[int, int] | None = None
         self._told: tuple[int, int] | None = None
+        self._telling: threading.Thread | None = None
 
     def stop_forward(self, deadline: Deadline) -> Facts:
         """Disable the subscriptions of the new side, and see their workers end."""
@@ -166,11 +168,14 @@ class Ways:
         self._line = (fence_lsn, commit_line)
         telling = self._start_telling()
         enable(self._old, self._going, deadline)
-        telling.join(min(TELL_SECONDS, deadline.left()))
-        return {
-            "reverse": state_of(subscriptions(self._old, self._going, deadline), self._going),
-            "audits_told": self._told == self._line,
-        }  # fmt: skip
+        told = self._told_in_time(telling, deadline)
+        return {"reverse": state_of(subscriptions(self._old, self._going, deadline), self._going), "audits_told": told}
+
+    def tell(self, deadline: Deadline) -> Facts:
+        """Tell the audits, unless this process has: an attempt before may have failed, or a process been killed."""
+        if self._told is not None and self._told == self._line:
+            return {"audits_told": True}
+        return {"audits_told": self._told_in_time(self._start_telling(), deadline)}
 
     def _check_slots(self, going: Sequence[SubscriptionSeen], deadline: Deadline, hint: str) -> dict[str, SlotSeen]:
         names = [one.slot or one.name for one in going]
@@ -184,20 +189,21 @@ class Ways:
 
     def _start_telling(self) -> threading.Thread:
         """Tell the audits beside what else is to be done: their records may be away, and clients must not wait."""
-        thread = threading.Thread(target=self._tell, daemon=True)
-        thread.start()
-        return thread
+        if self._telling is None or not self._telling.is_alive():
+            self._telling = threading.Thread(target=self._tell, daemon=True)
+            self._telling.start()
+        return self._telling
 
-    def _tell(self) -> bool:
-        """Tell the audits where theirs ends and begins, unless this process has: one before it may have been killed."""
-        try:
+    def _told_in_time(self, telling: threading.Thread, deadline: Deadline) -> bool:
+        telling.join(min(TELL_SECONDS, deadline.left()))
+        return self._told is not None and self._told == self._line
+
+    def _tell(self) -> None:
+        with suppress(AuditorError):  # it is told again
             line = self._line = self._line or self._recorded()
             if line is not None and line != self._told:
                 self._drawn(*line)
                 self._told = line
-        except AuditorError:
-            return False
-        return line is not None
 
     def tend(self, deadline: Deadline) -> Facts:
         """Move the slots that were left past what only echoes in them, and look at what the way back holds.
@@ -205,7 +211,7 @@ class Ways:
         Raises:
             NeedsOperator: a slot of the way back is lost.
         """
-        told = self._tell()
+        told = self.tell(deadline)
         going, coming = self._seen_going(deadline), subscriptions(self._new, self._coming, deadline)
         held = self._check_slots(going, deadline, FINALIZE)
         parked: dict[str, int | None] = {}
@@ -214,7 +220,7 @@ class Ways:
                 parked[one.slot or one.name] = advance(self._old, one.slot or "", ADVANCE_BYTES, deadline)
         kept = max((one.retained_bytes or 0 for one in held.values()), default=0)
         return {
-            "audits_told": told, "parked": parked, "reverse_retained_bytes": kept,
+            **told, "parked": parked, "reverse_retained_bytes": kept,
             "budget_bytes": self._budget_bytes, "in_budget": kept <= self._budget_bytes,
             "reverse_workers": sum(len(one.workers) for one in going),
             "reverse_streams": all(one.active_pid is not None for one in held.values()),

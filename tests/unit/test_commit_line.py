@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from auditor.commit_line import await_line, begin_at, end_at
+from auditor.commit_line import await_line, begin_at, end_at, require_baseline
 from auditor.peers import Peers, Standing
 from auditor.preparation import _awaiting, _believed
 from auditor.records import open_records
 from auditor.settings import Settings
-from comparators.errors import NotReady
+from comparators.errors import NeedsOperator, NotReady
+from comparators.findings import merged_findings
 from tests.migrations import memory_settings
 
 BASELINE = {"floor": 10, "target_start": 20, "generation": 3, "at": 1.0}
@@ -47,6 +48,37 @@ def test_an_audit_ends_once(tmp_path: Path) -> None:
         peers.refresh()
         assert peers.baseline() is None
         assert peers.committed()
+
+
+def _finding(name: str, source: int | None, target: int | None) -> dict[str, Any]:
+    return {
+        "id": name, "kind": "foreign-write", "state": "confirmed", "detector": "transaction", "table": "public.t",
+        "subscription": "s", "count": 1, "first_seen": 1.0, "source_position": source, "target_position": target,
+    }  # fmt: skip
+
+
+def test_what_was_found_behind_the_line_before_the_audit_was_told_is_settled(tmp_path: Path) -> None:
+    settings = memory_settings(tmp_path)
+    _stored(settings)
+    places = {"a": (100, None), "b": (None, 200), "c": (101, None), "d": (None, 201), "e": (None, None)}
+    with closing(open_records(settings)) as records:
+        records.put({f"suspect/{name}": _finding(name, *place) for name, place in places.items()})
+    end_at(settings, 100, 200)
+    with closing(open_records(settings)) as records:
+        stored = records.changes()
+        assert {one.id: str(one.state) for one in merged_findings(stored)} == {
+            "a": "confirmed", "b": "confirmed", "c": "healed", "d": "healed", "e": "confirmed",
+        }  # fmt: skip
+        end_at(settings, 100, 200)
+        assert records.changes() == {}
+
+
+def test_a_host_without_the_records_of_the_audit_conducts_nothing(tmp_path: Path) -> None:
+    settings = memory_settings(tmp_path)
+    with pytest.raises(NeedsOperator, match="of this host"):
+        require_baseline(settings)
+    _stored(settings)
+    require_baseline(settings)
 
 
 def test_a_reverse_audit_begins_at_the_line_once(tmp_path: Path) -> None:

@@ -762,6 +762,32 @@ def test_a_rollback_waits_for_the_reverse_audit_and_is_refused_without_it(verdic
 def test_a_person_may_answer_for_a_rollback_that_the_audit_is_not_sure_of():
     world = rolling_back(unproven=True)
     world.reverse_verdict = "INCONCLUSIVE"
+def test_what_an_audit_finds_that_was_not_told_of_the_commit_leads_nowhere():
+    world = World()
+    world.audits_told = False
+
+    def begun(world: World, moment: str) -> None:
+        world.verdict = "FAIL"
+        asks(Wish.FINALIZE)(world, moment)
+
+    world.moments["watch", Moment.INTENT] = begun
+    ending = world.run(rules=replace(RULES, guard_seconds=0.2))
+    assert Phase.FINALIZED is ending.phase, ending
+    assert [] == world.settled()
+
+
+def test_the_audits_are_told_again_before_the_guard_and_after_a_restart():
+    world = World()
+    world.faults["replication.tell"] = [broken()]
+    world.moments["watch", Moment.INTENT] = killed()
+    assert world.run() is None
+    before = world.calls.count("replication.tell")
+    assert 1 < before
+    world.moments["watch", Moment.INTENT] = asks(Wish.FINALIZE)
+    assert Phase.FINALIZED is world.resume().phase
+    assert before < world.calls.count("replication.tell")
+
+
     assert Event.RETURNED is world.run().ended
     assert [] == world.settled()
 

@@ -191,6 +191,24 @@ def test_nobody_is_accused_of_what_comes_after_a_commit_line(records: MemoryReco
     assert merged_findings(records.values) == []
 
 
+def test_a_commit_line_drawn_while_a_finding_is_stored_settles_it(records: MemoryRecords, tmp_path: Any) -> None:
+    core = core_on(records, tmp_path)
+    core.receive(0, 0, lane(Side.SOURCE, 1))
+    core.receive(0, 1, lane(Side.TARGET, 2))
+    line = {"source": FLOOR + 59, "target": FLOOR + 59}
+    ended = {"baseline": records.values["baseline"] | {"ended": 1.0, "committed": line}}
+    put = records.put
+
+    def drawn_before(items: Any) -> None:
+        records.put = put  # type: ignore[method-assign]
+        put(ended)
+        put(items)
+
+    records.put = drawn_before  # type: ignore[method-assign]
+    core.tick()
+    assert [str(one.state) for one in merged_findings(records.values)] == ["healed"]
+
+
 def test_what_was_different_before_a_commit_line_is_still_told(records: MemoryRecords, tmp_path: Any) -> None:
     core = core_on(records, tmp_path)
     core.receive(0, 0, lane(Side.SOURCE, 1))

@@ -60,8 +60,9 @@ def test_records_that_are_away_are_told_while_the_guard_lasts(enabled: list[str]
     ways = _ways(drawn)
     assert ways.enable_reverse(5, 6, _soon())["audits_told"] is False
     assert ways.tend(_soon())["audits_told"] is False
+    assert ways.tell(_soon()) == {"audits_told": False}
     away[0] = False
-    assert ways.tend(_soon())["audits_told"] is True
+    assert ways.tell(_soon()) == {"audits_told": True}
     assert ways.tend(_soon())["audits_told"] is True
     assert told == [(5, 6)]
 
