@@ -1,20 +1,20 @@
 """Where a proxy will lead: each place that is configured must answer as its side, long before anybody is led there.
 
 Rules of this file:
-1. It is asked by the role of the proxy's probe, from this host; how the connection is secured is taken from the control
-   role's connection string, which leads to the same server.
+1. It is asked by the role of the proxy's probe, from this host; how the connection is secured, and which name the
+   server's certificate must bear, is taken from the control role's connection string, which leads to the same server.
 2. A standby, or a clone made of a backup, has the system identifier of what it was made of. A lock that the control
    role takes is seen only on the server that it was taken on.
 """
 
-import ipaddress
 import secrets
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
-from comparators.errors import AuditorError
+from comparators.errors import AuditorError, SideUnavailable
 from comparators.positions import Side
 from orchestrator.adapters.sessions import Session, parsed
 from orchestrator.deadlines import Deadline
@@ -25,7 +25,7 @@ PLACE_SECONDS = 5.0
 """How long a place may take to answer."""
 _SECURED = frozenset(
     ("sslmode", "sslrootcert", "sslcrl", "sslcrldir", "sslsni", "sslnegotiation", "ssl_min_protocol_version",
-     "ssl_max_protocol_version", "gssencmode", "channel_binding")
+     "ssl_max_protocol_version", "gssencmode", "channel_binding", "sslcert", "sslkey", "sslpassword", "sslcertmode")
 )  # fmt: skip
 _NOT_OF_THE_PLACE = _SECURED | {"host", "hostaddr", "port", "options", "target_session_attrs", "load_balance_hosts"}
 
@@ -57,9 +57,9 @@ class Destinations:
     def _blockers(self, probe: str, side: Side, place: Place) -> list[Blocker]:
         shown = " ".join(f"{key}={value}" for key, value in place.items())
         deadline = Deadline.within(PLACE_SECONDS, f"asking {shown} who answers")
-        control = Session(self._control[side], f"control of the {side}")
-        there = Session(self._way_to(side, probe, place), f"place of the {side}", pinned=False)
         try:
+            control = Session(self._control[side], f"control of the {side}")
+            there = Session(self._way_to(side, probe, place), f"place of the {side}", pinned=False)
             with control, there:
                 wrong = _compared(control, there, deadline)
         except AuditorError as error:
@@ -74,7 +74,7 @@ class Destinations:
         role = {key: value for key, value in parsed(probe).items() if key not in _NOT_OF_THE_PLACE}
         control = parsed(self._control[side])
         secured = {key: value for key, value in control.items() if key in _SECURED}
-        return make_conninfo("", **{**role, **secured, **place, **_certified(control.get("host"), place["host"])})
+        return make_conninfo("", **{**role, **secured, **place, **_certified(control.get("host"), place)})
 
 
 def _compared(control: Session, there: Session, deadline: Deadline) -> str | None:
@@ -90,11 +90,21 @@ def _compared(control: Session, there: Session, deadline: Deadline) -> str | Non
     return None
 
 
-def _certified(name: str | None, host: str) -> dict[str, Any]:
-    """Let an address show the certificate of the control role's server: certificates name no addresses."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
+def _certified(name: str | None, place: Place) -> dict[str, Any]:
+    """Let a place show the certificate of the control role's server, by whatever name or address the proxy knows it."""
+    if not _is_one_name(name) or not _is_one_name(place["host"]):
         return {}
-    named = name is not None and "," not in name and not name.startswith(("/", "@"))
-    return {"host": name, "hostaddr": host} if named else {}
+    addresses = _addresses(place["host"])
+    return {"host": ",".join([str(name)] * len(addresses)), "hostaddr": ",".join(addresses)}
+
+
+def _is_one_name(host: str | None) -> bool:
+    return bool(host) and "," not in str(host) and not str(host).startswith(("/", "@"))
+
+
+def _addresses(host: str) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise SideUnavailable(f"the name {host} is not known here") from None
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
