@@ -203,6 +203,8 @@ def start_dead_man(scene: Scene) -> Facts:
 
 def warm_up(scene: Scene) -> Facts:
     """Do beforehand whatever the steps that hold writes would have to wait for; see that the log can be followed."""
+    for fence in (scene.ports.old, scene.ports.new):
+        fence.warm(scene.deadline)
     replication = scene.ports.replication.warm(scene.deadline)
     facts = {**replication, **scene.ports.sequences.warm(scene.deadline), **scene.ports.rows.warm(scene.deadline)}
     predicted = _with_follower(scene.run.facts.get("check-budget", {}), facts["follow_ms"])
@@ -333,7 +335,7 @@ def record_commit_line(scene: Scene) -> Facts:
     asked = in_parallel(
         {
             "line": lambda: ports.replication.commit_line(deadline),
-            "fence": lambda: _fence_of(ports.old.observe()),
+            "fence": lambda: _fence_of(ports.old.observe(deadline)),
             "behind": lambda: ports.rows.behind(_fence_lsn(scene), deadline),
         }
     )

@@ -281,7 +281,10 @@ class FenceTwin:
         self._closed = False
         return {"closed": False}
 
-    def observe(self) -> FenceSeen:
+    def warm(self, deadline: Deadline) -> None:
+        self._note(f"fence of the {self.side}", "opens its sessions")
+
+    def observe(self, deadline: Deadline | None = None) -> FenceSeen:
         return FenceSeen(self._closed, 0, 0)
 
     def identity(self, deadline: Deadline) -> Identity:

@@ -124,6 +124,8 @@ class World:
         self.reads: dict[str, Any] = {"reads": 100, "errors": 0, "p99_ms": 5}
         self.predicted: Any = 100
         self.follow_ms = 1.0
+        self.unseen: dict[Side, float] = {}
+        """For how many seconds a side does not answer a look at its fence."""
         self.dead_man: tuple[int, Direction] | None = None
         self.dead_man_alive = False
         self.reverse_audit = False
@@ -430,8 +432,15 @@ class FakeFence:
 
         return self.world.call(f"{self.side}.open", deadline, open_it)
 
-    def observe(self) -> FenceSeen:
+    def warm(self, deadline: Deadline) -> None:
+        self.world.call(f"{self.side}.warm", deadline, dict)
+
+    def observe(self, deadline: Deadline | None = None) -> FenceSeen:
         self.world.call(f"{self.side}.observe", None, dict)
+        if self.world.unseen.get(self.side, 0) > 0:
+            left = 5 if deadline is None else deadline.at - self.world.clock()
+            self.world.skew += min(self.world.unseen[self.side], left)
+            return FenceSeen(None)
         return FenceSeen(not self.world.sides[self.side].open, 0, 0)
 
     def identity(self, deadline: Deadline) -> Identity:

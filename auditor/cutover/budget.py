@@ -21,7 +21,7 @@ ALLOWED_MS: Mapping[str, float] = {
     "hand-over-consumers": 50,
     "confirm-verdict": 25,
     "stop-forward": 25,
-    "record-commit-line": 25,
+    "record-commit-line": 50,
     "enable-reverse": 25,
     "route-proxies": 25,
 }

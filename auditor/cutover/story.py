@@ -113,7 +113,7 @@ PROOF: tuple[tuple[str, str], ...] = (
     ("set-sequences", "no sequence can give a value twice"),
     ("hand-over-consumers", "change consumers lose nothing and see nothing twice"),
     ("confirm-verdict", "the audit decided anew after the fence, and still found nothing"),
-    ("record-commit-line", "until then nobody was in on the old side or had written behind the fence"),
+    ("record-commit-line", "until then nobody was in or had written on the old side, and the way back has its slot"),
     ("commit", "the journal decided, once"),
     ("route-proxies", "every proxy has acknowledged the new side"),
     ("prove-routing", "through every proxy the new side answers"),

@@ -10,6 +10,7 @@ Rules of this file:
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import LiteralString, Protocol, TypeVar
 
 import psycopg
@@ -63,6 +64,8 @@ class DatabaseFence:
         self._choice = choice or Choice()
         self._acting = Session(dsn, _NAME)
         self._watching = Session(dsn, "fence watch")
+        self._closed_here = False
+        """This process closed it, and has not opened it since."""
 
     def close_sessions(self) -> None:
         """End the fence's own sessions; what it closed stays closed."""
@@ -70,13 +73,17 @@ class DatabaseFence:
         self._watching.close()
 
     def warm(self, deadline: Deadline) -> None:
-        """Open both sessions, or see that they answer.
+        """See that both sessions answer a look, or open them: since they were used last, hours may have passed.
 
         Raises:
             As `Session.execute`.
         """
-        self._acting.warm(deadline)
-        self._watching.warm(deadline)
+        for session in (self._acting, self._watching):
+            try:
+                sessions.look(session, self._choice, None, replace(deadline, at=deadline.at - deadline.left() / 2))
+            except Retryable:
+                session.close()  # as where a firewall has forgotten it
+                sessions.look(session, self._choice, None, deadline)
 
     def identity(self, deadline: Deadline) -> Identity:
         """Ask the side's own server who it is.
@@ -96,14 +103,19 @@ class DatabaseFence:
         seen = sessions.look(self._watching, self._choice, NOBODY, deadline)
         return blockers(self.side, self._watching, seen, bool(self._memory.remembered(self.side)), deadline)
 
-    def observe(self) -> FenceSeen:
-        """Look at roles, sessions and prepared transactions; what cannot be seen is `None`."""
-        deadline = Deadline.within(_OBSERVE_SECONDS, f"observe the fence of the {self.side}")
+    def observe(self, deadline: Deadline | None = None) -> FenceSeen:
+        """Look at roles, sessions and prepared transactions; what cannot be seen is `None`.
+
+        Args:
+            deadline: of a step that holds writes: whether it is closed is then told without asking the journal.
+        """
+        soon = deadline or Deadline.within(_OBSERVE_SECONDS, f"observe the fence of the {self.side}")
         try:
-            seen = sessions.look(self._watching, self._choice, NOBODY, deadline)
+            seen = sessions.look(self._watching, self._choice, NOBODY, soon)
         except AuditorError:
             return FenceSeen(None)
-        return FenceSeen(self._closed(seen.roles), _inside(seen), seen.prepared)
+        closed = self._closed(seen.roles, here=self._closed_here and deadline is not None)
+        return FenceSeen(closed, _inside(seen), seen.prepared)
 
     def rehearse(self, deadline: Deadline) -> Facts:
         """Exercise every statement of the fence: for real on a role of its own, and undone on the real ones.
@@ -146,6 +158,7 @@ class DatabaseFence:
         _persist(lambda: self._end_others(deadline), deadline)
         ending = Ending()
         taken = _persist(lambda: self._empty(ending, deadline), deadline)
+        self._closed_here = True
         return {
             "closed": True,
             "sessions": 0,
@@ -165,7 +178,7 @@ class DatabaseFence:
             Retryable: try again; some may have it back already.
             NeedsOperator: nobody can log in, and nobody is remembered.
         """
-        began = time.monotonic()
+        began, self._closed_here = time.monotonic(), False
         _persist(lambda: self._end_others(deadline), deadline)
         given = _persist(lambda: self._give_login(deadline), deadline)
         return {"closed": False, "roles": given, "ms": _since(began)}
@@ -254,10 +267,12 @@ class DatabaseFence:
     def _drop_rehearsal(self, deadline: Deadline) -> None:
         self._acting.execute(_named("DROP ROLE IF EXISTS {}", REHEARSAL), deadline=deadline)
 
-    def _closed(self, roles: Roles) -> bool | None:
+    def _closed(self, roles: Roles, *, here: bool) -> bool | None:
         """Say whether everybody is kept out; not known where nobody is remembered who ever was let in."""
         if roles.open():
             return False
+        if here:
+            return True
         try:
             return True if self._memory.remembered(self.side) else None
         except AuditorError:

@@ -324,3 +324,50 @@ def test_rights_that_lack_are_told_before(side: Fenced):
     words = [blocker.reason for blocker in side.fence(role=weak, keep=[side.control]).check()]
     assert "lacks CREATEROLE and pg_signal_backend and pg_read_all_stats" in words[0]
     assert (side.server.major >= 16) == any(f"may not alter {side.app}" in word for word in words)
+
+
+def test_while_writes_are_held_it_is_looked_at_without_asking_the_journal(side: Fenced):
+    fence = side.fence()
+    fence.close(soon())
+
+    def away(*_: object) -> list[str]:
+        raise StoreUnavailable("the journal is away")
+
+    side.notes.remembered = away  # type: ignore[method-assign]
+    assert FenceSeen(None, 0, 0) == fence.observe()
+    assert FenceSeen(True, 0, 0) == fence.observe(soon())
+    del side.notes.remembered
+    fence.open(soon())
+    assert FenceSeen(False, 0, 0) == fence.observe(soon())
+
+
+def test_a_look_that_is_not_answered_ends_with_the_step(side: Fenced):
+    fence = side.fence()
+    fence.close(soon())
+    fence.observe()
+    ((pid,),) = side.admin("SELECT pid FROM pg_stat_activity WHERE application_name = 'auditor fence watch'")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert FenceSeen(None) == fence.observe(soon(0.2))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("lost", [signal.SIGTERM, signal.SIGSTOP])
+def test_sessions_that_died_since_they_were_used_are_opened_anew_when_it_is_made_ready(
+    side: Fenced, lost: signal.Signals
+):
+    fence = side.fence()
+    fence.close(soon())
+    fence.observe()
+    pids = side.admin("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'auditor fence%'")
+    assert len(pids) == 2
+    for (pid,) in pids:
+        os.kill(pid, lost)
+    try:
+        fence.warm(soon(4))
+        assert FenceSeen(True, 0, 0) == fence.observe(soon())
+    finally:
+        for (pid,) in pids if lost is signal.SIGSTOP else ():
+            os.kill(pid, signal.SIGCONT)
+    fence.open(soon())

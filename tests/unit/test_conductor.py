@@ -427,10 +427,30 @@ def test_whoever_gets_past_the_fence_after_the_last_look_ends_the_attempt(
 def test_a_fence_that_cannot_be_seen_before_the_commit_ends_the_attempt(monkeypatch: pytest.MonkeyPatch):
     world = World()
     world.moments["stop-forward", Moment.ACTED] = lambda world, moment: monkeypatch.setattr(
-        FakeFence, "observe", lambda fence: FenceSeen(None)
+        FakeFence, "observe", lambda fence, deadline: FenceSeen(None)
     )
     ending = world.run()
     assert "record-commit-line: NotProven: closed is missing" in ending.reason
+    assert [] == world.settled()
+
+
+def test_a_fence_that_does_not_answer_before_the_commit_holds_writes_no_longer_than_they_may_be():
+    world = World()
+    world.moments["stop-forward", Moment.ACTED] = lambda world, moment: world.unseen.update({Side.SOURCE: 60})
+    ending = world.run()
+    assert "record-commit-line" in ending.reason
+    (held,) = (entry.facts["held_ms"] for entry in world.journal.entries() if "held_ms" in entry.facts)
+    assert held <= RULES.hold_budget_ms + 100
+    assert [] == world.settled()
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_fence_that_cannot_be_made_ready_is_found_before_anything_is_held(side: Side):
+    world = World()
+    world.faults[f"{side}.warm"] = [broken()]
+    ending = world.run()
+    assert "warm-up" in ending.reason
+    assert "pool-1.hold" not in world.calls
     assert [] == world.settled()
 
 
@@ -742,26 +762,6 @@ def test_a_late_difference_leads_back():
     assert [] == world.settled()
 
 
-@pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE", "silent", None])
-def test_a_rollback_waits_for_the_reverse_audit_and_is_refused_without_it(verdict: str | None):
-    world = rolling_back()
-    world.reverse_verdict = verdict
-    ask = world.moments["watch", Moment.INTENT]
-
-    def then_finalize(world: World, moment: str) -> None:
-        ask(world, moment)
-        asks(Wish.FINALIZE)(world, moment)
-
-    world.moments["watch", Moment.INTENT] = then_finalize
-    ending = world.run(rules=replace(RULES, steps={"check-way-back": 2.0}, poll_seconds=1))
-    assert Phase.FINALIZED is ending.phase, ending
-    assert Side.TARGET is world.owner()
-    assert [] == world.settled()
-
-
-def test_a_person_may_answer_for_a_rollback_that_the_audit_is_not_sure_of():
-    world = rolling_back(unproven=True)
-    world.reverse_verdict = "INCONCLUSIVE"
 def test_what_an_audit_finds_that_was_not_told_of_the_commit_leads_nowhere():
     world = World()
     world.audits_told = False
@@ -788,6 +788,26 @@ def test_the_audits_are_told_again_before_the_guard_and_after_a_restart():
     assert before < world.calls.count("replication.tell")
 
 
+@pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE", "silent", None])
+def test_a_rollback_waits_for_the_reverse_audit_and_is_refused_without_it(verdict: str | None):
+    world = rolling_back()
+    world.reverse_verdict = verdict
+    ask = world.moments["watch", Moment.INTENT]
+
+    def then_finalize(world: World, moment: str) -> None:
+        ask(world, moment)
+        asks(Wish.FINALIZE)(world, moment)
+
+    world.moments["watch", Moment.INTENT] = then_finalize
+    ending = world.run(rules=replace(RULES, steps={"check-way-back": 2.0}, poll_seconds=1))
+    assert Phase.FINALIZED is ending.phase, ending
+    assert Side.TARGET is world.owner()
+    assert [] == world.settled()
+
+
+def test_a_person_may_answer_for_a_rollback_that_the_audit_is_not_sure_of():
+    world = rolling_back(unproven=True)
+    world.reverse_verdict = "INCONCLUSIVE"
     assert Event.RETURNED is world.run().ended
     assert [] == world.settled()
 
