@@ -4,17 +4,21 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from auditor.cutover.documents import request_document
 from auditor.cutover.opening import opened_journal
 from auditor.cutover.running import carried_on
 from auditor.settings import Settings
-from comparators.errors import NeedsOperator, SettingInvalid
+from comparators.errors import AuditorError, NeedsOperator, SettingInvalid, told_of
 from orchestrator.cutover import Event, Phase, Run, told
+from orchestrator.deadman import conducted
 from orchestrator.records import Direction, Journal, LeaseHeld, Request, Wish
 
 LOOK_SECONDS = 0.2
+ANSWER_SECONDS = 5.0
+"""For how long the lease is taken to answer what could not be carried out."""
 DONE, REFUSED, UNKNOWN, PERSON = 0, 1, 3, 4
 ACTS = frozenset({Wish.ABORT, Wish.ROLLBACK, Wish.FINALIZE})
 """Wishes that are carried out here where nobody else would."""
@@ -47,12 +51,16 @@ def wish_command(
     return code
 
 
-def ask(journal: Journal, wish: Wish, by: str, reason: str, facts: Mapping[str, Any] | None = None) -> Request:
+def ask(
+    journal: Journal, wish: Wish, by: str, reason: str, facts: Mapping[str, Any] | None = None, *, here: bool = True
+) -> Request:  # fmt: skip
     """Leave word for whoever conducts.
 
+    Args:
+        here: who asks carries it out where nobody else would.
     Raises:
         SettingInvalid: there is nothing that it could be about.
-        NotFromHere: the attempt is stuck, and must go on before that can be done.
+        NotFromHere: the attempt is stuck, and must go on before that can be done, or nobody would do it.
     """
     runs = told(journal.entries())
     if not runs and wish is not Wish.POSTPONE:
@@ -61,6 +69,11 @@ def ask(journal: Journal, wish: Wish, by: str, reason: str, facts: Mapping[str, 
         raise NotFromHere(
             f"attempt {runs[-1].attempt} is stuck, and there is no {wish} from there: {runs[-1].reason}",
             hint="mend the reason (docs/runbook.md), then `auditor cutover start`",
+        )
+    if runs and runs[-1].phase is Phase.STUCK and wish in ACTS and not here and not conducted(journal.lease()):
+        raise NotFromHere(
+            f"attempt {runs[-1].attempt} is stuck, and nobody is there who would carry out the {wish}",
+            hint=f"run `auditor cutover {wish}` on the orchestrator's host: it carries it out itself",
         )
     return journal.request(wish, by, reason, runs[-1].attempt if runs else None, facts or {})
 
@@ -95,8 +108,8 @@ def followed(
         if found := outcome(_again(journal, asked), told(journal.entries()), carried=carried):
             return found
         lease = journal.lease()
-        if asked.wish in ACTS and not carried and (lease is None or lease.over):
-            carried = _carried(carry_on)
+        if asked.wish in ACTS and not carried and not conducted(lease):
+            carried = _carried(journal, asked, carry_on)
         elif clock() > until:
             return UNKNOWN, "nobody has answered yet; the wish stays in the journal"
         else:
@@ -148,12 +161,26 @@ _JUDGED: Mapping[Wish, Callable[[Run, str], tuple[int, str] | None]] = {
 }
 
 
-def _carried(carry_on: CarryOn) -> bool:
+def _carried(journal: Journal, asked: Request, carry_on: CarryOn) -> bool:
     try:
         carry_on()
     except LeaseHeld:
         return False
+    except Exception as error:
+        _give_up(journal, asked, f"not done, as it could not be carried out: {told_of(error)}")
+        raise
     return True
+
+
+def _give_up(journal: Journal, asked: Request, words: str) -> None:
+    """Answer what nobody carries out, so that it does not come true much later; somebody at work heeds it himself."""
+    with suppress(AuditorError):
+        lease = journal.acquire(asked.actor, ANSWER_SECONDS)
+        try:
+            if _again(journal, asked).answer is None:
+                journal.answer(lease.epoch, asked.id, words)
+        finally:
+            journal.release(lease.epoch)
 
 
 def _again(journal: Journal, asked: Request) -> Request:

@@ -23,7 +23,7 @@ from auditor.cutover.steps import rules_of
 from auditor.settings import Settings
 from comparators.errors import AuditorError, NotReady, SettingInvalid
 from orchestrator.deadlines import Deadline
-from orchestrator.deadman import DeadMan
+from orchestrator.deadman import ACTOR, DeadMan
 from orchestrator.ports import Facts, Fence
 from orchestrator.records import Direction, Entry
 
@@ -145,7 +145,7 @@ def stand_command(settings: Settings, attempt: int, direction: Direction) -> int
             proxies_of(require_section(settings), journal.entries, permission, stack),
             attempt,
             direction,
-            actor=f"dead man:{os.getpid()}",
+            actor=f"{ACTOR}:{os.getpid()}",
             rules=rules_of(settings),
             say=lambda words: log.critical("%s", words, extra=about),
             tell=_tell,

@@ -81,9 +81,10 @@ class Desk:
 
         Raises:
             SettingInvalid: there is nothing that it could be about.
+            NotFromHere: the attempt is stuck, and nobody would carry it out.
         """
         with self._open() as journal:
-            return request_document(ask(journal, wish, by, reason, facts))
+            return request_document(ask(journal, wish, by, reason, facts, here=False))
 
     def plan(self) -> Document:
         """Ask every part what speaks against a cutover now."""

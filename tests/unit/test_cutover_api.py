@@ -18,6 +18,7 @@ from auditor.cutover.planning import NotApprovable
 from auditor.gate import Gate
 from auditor.settings import GateSettings
 from comparators.errors import NotReady
+from orchestrator.cutover import Event
 from orchestrator.records import Entry, Journal, JournalUnavailable, Wish
 from orchestrator.rehearsal import MemoryJournal
 from tests.helpers import wait_for_async
@@ -164,6 +165,15 @@ async def test_a_wish_is_in_the_journal_before_the_answer(desk: Told, client: Te
     (asked,) = desk.journal.requests()
     assert (answer.status, told["wish"], told["answer"]) == (202, wish, None)
     assert (asked.wish, asked.actor, asked.reason) == (Wish(wish), "Jo Doe", "errors in checkout")
+
+
+@pytest.mark.parametrize("wish", ["rollback", "abort"])
+async def test_what_nobody_would_carry_out_is_refused(desk: Told, client: TestClient[Any, Any], wish: str) -> None:
+    ways = {"rollback": Written().until("write-canary"), "abort": Written().until("close-old").event(Event.FAILED)}
+    desk.write(ways[wish].event(Event.EXHAUSTED, reason="the target is away"))
+    answer = await client.post(f"{ONE}/cutover:{wish}", json=SAID)
+    assert (answer.status, (await answer.json())["code"]) == (409, "cutover-refused")
+    assert desk.journal.requests() == []
 
 
 async def test_an_unproven_rollback_is_asked_for_in_so_many_words(desk: Told, client: TestClient[Any, Any]) -> None:

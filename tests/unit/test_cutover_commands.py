@@ -402,6 +402,39 @@ def test_what_cannot_be_carried_out_from_where_it_is_stuck_is_answered(desk: Des
     assert "a person is needed first" in str(world.journal.requests()[-1].answer)
 
 
+@pytest.mark.parametrize("holder", [None, "dead man:7"])
+def test_what_nobody_would_carry_out_is_not_written_by_who_does_not_do_it(desk: Desk, holder: str | None) -> None:
+    world = stuck(desk, "rows.write_canary")
+    if holder is not None:
+        world.journal.acquire(holder, 60)
+    with pytest.raises(asking.NotFromHere, match="nobody is there") as refused:
+        asking.ask(world.journal, Wish.ROLLBACK, "ann", "slow", here=False)
+    assert "auditor cutover rollback" in str(refused.value.hint)
+    assert world.journal.requests() == []
+
+
+def test_what_is_asked_from_afar_waits_for_who_is_at_work(desk: Desk) -> None:
+    world = stuck(desk, "rows.write_canary")
+    world.journal.acquire("ben@host:7", 60)
+    assert asking.ask(world.journal, Wish.ROLLBACK, "ann", "slow", here=False).answer is None
+
+
+def test_a_wish_whose_carrying_out_fails_does_not_come_true_later(desk: Desk) -> None:
+    world = stuck(desk, "rows.write_canary")
+    asked = asking.ask(world.journal, Wish.ROLLBACK, "ann", "slow")
+
+    def carry_on() -> None:
+        raise NotReady("the target cannot be reached")
+
+    with pytest.raises(NotReady):
+        followed(world.journal, asked, 5, carry_on, pause=world.wait)
+    assert "the target cannot be reached" in str(world.journal.requests()[-1].answer)
+    lease = world.journal.lease()
+    assert lease is None or lease.over
+    world.hook = lambda phase: finalize(desk) if phase == "GUARDED" else None
+    assert world.conductor("ben").resume().phase is Phase.FINALIZED
+
+
 @pytest.mark.parametrize("wish", ["abort", "rollback", "finalize", "panic"])
 def test_what_there_is_no_way_to_from_where_it_is_stuck_is_not_written(desk: Desk, capsys: Any, wish: str) -> None:
     world = stuck(desk, "replication.enable_reverse")
