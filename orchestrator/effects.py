@@ -18,7 +18,7 @@ from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.evidence import AGREED, later, more_than_agreed
 from orchestrator.parallel import in_parallel
 from orchestrator.ports import Blocker, Facts, FenceSeen, Ports
-from orchestrator.proxies import ProxyGroup, led_elsewhere
+from orchestrator.proxies import ProxyGroup, led_elsewhere, unasked
 from orchestrator.records import Direction, Journal, LeaseLost
 from orchestrator.rules import Rules
 
@@ -87,7 +87,7 @@ def check_all(scene: Scene) -> Facts:
         found.append(Blocker("proxies", "no proxy is configured", "configure what leads the applications"))
     if found:
         raise NotReady("; ".join(f"{one.name}: {one.reason} ({one.remedy})" for one in found))
-    return {"blockers": 0, "asked": sorted(parts)}
+    return {"blockers": 0, "asked": sorted(parts), "places_unasked": unasked(ports.proxies)}
 
 
 def _asked(part: str, check: Callable[[], Sequence[Blocker]]) -> Sequence[Blocker]:

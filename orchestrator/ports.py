@@ -110,6 +110,8 @@ class Proxy(Protocol):
     """One data access layer (a PgBouncer, a fleet of Envoys, something of the user's)."""
 
     name: str
+    places_asked: bool
+    """`check` asks each server that it will lead to who it is; otherwise this is seen only once clients are there."""
 
     def check(self) -> Sequence[Blocker]: ...
     def hold(self, deadline: Deadline) -> Facts:

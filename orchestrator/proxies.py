@@ -100,6 +100,11 @@ class ProxyGroup:
         return ended.answers
 
 
+def unasked(proxies: Sequence[Proxy]) -> list[str]:
+    """Name the proxies of which nobody asks, before anything is held, who answers where they will lead."""
+    return [proxy.name for proxy in proxies if not proxy.places_asked]
+
+
 def led_elsewhere(proxies: Sequence[Proxy], old: Fence) -> list[Blocker]:
     """Find proxies that do not lead to the side that the applications are on.
 

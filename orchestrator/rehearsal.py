@@ -295,7 +295,7 @@ class ProxyTwin:
     """Lists what would be asked of a proxy, and shows it as it would be then."""
 
     def __init__(self, real: Proxy, new: FenceTwin, route: Side, note: Note) -> None:
-        self.name = real.name
+        self.name, self.places_asked = real.name, real.places_asked
         self._real, self._new, self._note = real, new, note
         self._held, self._route, self._told = False, route, False
 

@@ -451,6 +451,7 @@ class FakeProxy:
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
         self.held, self.leads_to = False, Side.SOURCE
+        self.places_asked = True
         self.stale = False
         """It acknowledges nothing that leads elsewhere."""
         self.forgot: list[Lease | None] = []

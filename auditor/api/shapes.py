@@ -264,6 +264,7 @@ CUTOVER_PLAN = record(
         "digest": null_or(TEXT),
         "steps": several(ANY_OBJECT),
         "blockers": several(record("What speaks against it.", {"part": TEXT, "reason": TEXT, "remedy": TEXT})),
+        "places_unasked": several(TEXT),
         "gate": ANY_OBJECT,
         "budget": ANY_OBJECT,
         "approvals": ANY_OBJECT,

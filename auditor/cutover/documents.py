@@ -107,14 +107,16 @@ def writable(attempts: Sequence[Attempt]) -> str | None:
 
 
 def chain_word(attempt: Attempt | None) -> str:
-    """Say whether the chain of proof is whole, at which link it is not, and which tables it does not speak of."""
+    """Say whether the chain of proof is whole, at which link it is not, and what it does not speak of."""
     if attempt is None:
         return "not begun"
     lacking = next((link for link in attempt.chain if link.problem is not None), None)
     if lacking is not None:
         return f"incomplete: {lacking.step}: {lacking.problem}"
-    unseen = uncompared(attempt)
-    return f"complete, but for the last rows of {unseen}" if unseen else "complete"
+    unseen, unasked = uncompared(attempt), ", ".join(attempt.run.facts.get("check-all", {}).get("places_unasked", ()))
+    lacks = [f"the last rows of {unseen}"] if unseen else []
+    lacks += [f"the places of {unasked}, which nobody asked before"] if unasked else []
+    return "complete" + (", but for " + " and ".join(lacks) if lacks else "")
 
 
 def uncompared(attempt: Attempt) -> str:

@@ -21,7 +21,7 @@ from comparators.errors import AuditorError, NeedsOperator, NotReady
 from orchestrator.deadlines import Deadline
 from orchestrator.parallel import in_parallel
 from orchestrator.ports import Blocker, Facts
-from orchestrator.proxies import led_elsewhere
+from orchestrator.proxies import led_elsewhere, unasked
 from orchestrator.records import Direction, Journal
 
 GATE_SECONDS = 5.0
@@ -135,6 +135,7 @@ def plan_document(settings: Settings, assembly: Assembly) -> Document:
         "servers": servers(assembly),
         "steps": steps_document(settings),
         "blockers": blockers(assembly),
+        "places_unasked": unasked(assembly.ports[Direction.FORWARD].proxies),
         "gate": {name: verdict.get(name) for name in ("id", "verdict", "rate", "reasons")} | {"error": why},
         "budget": budget_document(assembly, rules.hold_budget_ms),
         "approvals": approvals_document(settings, assembly.journal, digest),
@@ -232,6 +233,7 @@ def screen(document: Document) -> str:
     lines += [f"           {one['by']}, for {one['seconds_left']:.0f} s more" for one in approvals["approvals"]]
     lines += [f"blockers   {len(document['blockers']) or 'none'}"]
     lines += [f"  {one['part']}: {one['name']}: {one['reason']}" for one in document["blockers"]]
+    lines += [f"not asked  where {name} will lead: see `ask_places`" for name in document["places_unasked"]]
     return "\n".join([*lines, "", "next", *(f"  {step}" for step in document["next_steps"])])
 
 

@@ -79,7 +79,7 @@ def _pgbouncer(one: PgBouncerSettings, destinations: Destinations, stack: ExitSt
         databases=one.databases,
         places=one.places,
         probe=one.probe.conninfo(),
-        destinations=destinations,
+        destinations=destinations if one.ask_places else None,
     )
     stack.callback(made.close)
     return made
@@ -108,7 +108,8 @@ def _envoy(
     )
     probes = [probe.conninfo() for probe in one.probes]
     made = EnvoyProxy(
-        fleet, probes, lambda: serving_recorded(entries()), destinations=destinations, may_act=may_act
+        fleet, probes, lambda: serving_recorded(entries()), may_act=may_act,
+        destinations=destinations if one.ask_places else None,
     )  # fmt: skip
     stack.callback(made.close)  # it listens once it is needed: the dead man has one too, and must not be in the way
     return made

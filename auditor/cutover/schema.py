@@ -10,6 +10,7 @@ APPROVALS_NEEDED = 1
 APPROVAL_SECONDS = 3600
 MAX_P99_MS = 50
 MAX_ERROR_SHARE = 0.001
+ASK_PLACES = True
 STEP_NAMES = tuple(ALL_STEPS)
 
 _NAME = text(
@@ -40,6 +41,12 @@ def _proxy(kind: str, description: str, properties: Schema, required: tuple[str,
 
 _PAIRS = "connection parameters such as host=10.0.0.1 port=5432"
 _LED = _places(_PAIRS, "What it leads to; with it these servers are asked who they are before anything is held.")
+_ASK: Schema = {
+    "type": "boolean",
+    "default": ASK_PLACES,
+    "description": "Whether this host asks the places who they are before anything is held; false where it cannot.",
+    "x-must": "true or false",
+}
 _PROBE = server("way in through the proxy, by which it is asked which server answers")
 _PGBOUNCER = _proxy(
     "pgbouncer",
@@ -54,6 +61,7 @@ _PGBOUNCER = _proxy(
             minItems=1,
         ),
         "places": _places(_PAIRS, "What its databases lead to."),
+        "ask_places": _ASK,
         "probe": _PROBE,
     },
     ("admin", "config", "databases", "places", "probe"),
@@ -78,6 +86,7 @@ _ENVOY = _proxy(
         "cluster": text("the name of a cluster", "Cluster of the writes.", pattern=r"\S"),
         "reads_cluster": text("the name of a cluster", "Cluster of the reads, led over first.", pattern=r"\S"),
         "places": _places("host:port", "What the clusters lead to.", pattern=_PLACE),
+        "ask_places": _ASK,
         "probes": listed(_PROBE, "a list of {dsn: ...}", "A way in through each Envoy.", minItems=1),
     },
     ("listen", "nodes", "cluster", "places", "probes"),

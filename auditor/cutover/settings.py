@@ -24,6 +24,8 @@ class PgBouncerSettings:
     databases: tuple[str, ...]
     places: Mapping[Side, str] = field(hash=False)
     probe: SideSettings
+    ask_places: bool = schema.ASK_PLACES
+    """The places are asked from this host who they are, before anything is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class EnvoySettings:
     """Where another process answers while a stopped one still holds `listen`."""
     reached_at: str | None = None
     """This machine as the Envoys reach it, where `listen` is every address."""
+    ask_places: bool = schema.ASK_PLACES
 
 
 @dataclass(frozen=True, slots=True)

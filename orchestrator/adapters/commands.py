@@ -42,6 +42,7 @@ class CommandedProxy:
         self.name = name
         self._callers, self._probe = callers, probe
         self._places, self._destinations = places, destinations
+        self.places_asked = bool(places)
 
     def check(self) -> Sequence[Blocker]:
         """Say what speaks against a cutover through it."""

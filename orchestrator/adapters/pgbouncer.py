@@ -49,7 +49,7 @@ class PgBouncer:
         databases: Sequence[str],
         places: Mapping[Side, str],
         probe: str,
-        destinations: Destinations,
+        destinations: Destinations | None,
     ) -> None:
         """Remember how it is reached; nothing is opened yet.
 
@@ -60,13 +60,14 @@ class PgBouncer:
             databases: those of its databases that belong to the migration, as its file names them.
             places: what of their connection strings differs, as in `host=10.0.0.1 port=5432`.
             probe: connection string through it, to a role that may log in on both sides at all times.
-            destinations: what the places must be.
+            destinations: what the places must be; none: they are not asked.
         Raises:
             SettingInvalid: a place cannot be read.
         """
         self.name = name
         self._config, self._databases, self._probe = config, tuple(databases), probe
         self._destinations = destinations
+        self.places_asked = destinations is not None
         self._places = {side: parse_place(words) for side, words in places.items()}
         self._console = Console(admin, f"console of {name}")
         self._waiting = {database: Console(admin, f"pause of {name}") for database in self._databases}

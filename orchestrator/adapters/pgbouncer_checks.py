@@ -32,7 +32,7 @@ class Checks:
 
     def __init__(
         self, console: Console, config: Path, databases: Sequence[str], places: Mapping[Side, Place], probe: str,
-        destinations: Destinations,
+        destinations: Destinations | None,
     ) -> None:  # fmt: skip
         self._console, self._config, self._databases = console, config, databases
         self._places, self._probe, self._destinations = places, probe, destinations
@@ -63,6 +63,8 @@ class Checks:
 
     def _elsewhere(self) -> list[Blocker]:
         """Ask each place that the file will name who answers there."""
+        if self._destinations is None:
+            return []
         text = self._config.read_text()
         told = {side: destined(text, self._databases, self._places, side) for side in self._places}
         return self._destinations.blockers(self._probe, told)

@@ -1,6 +1,7 @@
 """The section `cutover` is read into frozen values, or refused with an error that a person can act on."""
 
 import re
+from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 from auditor.cli import main
 from auditor.cutover import schema
+from auditor.cutover.proxies import _made
 from auditor.cutover.settings import (
     ApprovalSettings,
     CutoverSettings,
@@ -23,7 +25,9 @@ from auditor.cutover.settings import (
 from auditor.settings import load, problems
 from comparators.errors import SettingInvalid
 from comparators.positions import Side
+from orchestrator.adapters.destinations import Destinations
 from orchestrator.cutover import STEPS
+from orchestrator.proxies import unasked
 
 PROBE = {"dsn": "host=10.0.0.5 port=6432 dbname=app user=control"}
 SMALLEST: dict[str, Any] = {
@@ -109,6 +113,7 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     assert isinstance(pool, PgBouncerSettings)
     assert pool.config == tmp_path / "pgbouncer.ini"
     assert dict(pool.places) == {Side.SOURCE: "host=10.0.0.1 port=5432", Side.TARGET: "host=10.0.0.2 port=5432"}
+    assert pool.ask_places
     assert (cutover.hold_budget_ms, cutover.guard_seconds, cutover.lease_seconds) == (750, 3600, 10)
     assert (cutover.fence, cutover.approvals, cutover.suite) == (FenceSettings(), ApprovalSettings(), SuiteSettings())
     assert (cutover.consumers, cutover.hooks, dict(cutover.steps)) == ((), (), {})
@@ -137,7 +142,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         ],
         "approvals": {"needed": 2, "valid_seconds": 60},
         "suite": {"reads": [{"name": "one", "sql": "SELECT 1"}], "max_p99_ms": 5, "max_error_share": 0},
-        "proxies": [ENVOY, EXEC, WEBHOOK],
+        "proxies": [ENVOY | {"ask_places": False}, EXEC, WEBHOOK],
     }
     cutover = read(tmp_path, changed(**more))
     assert cutover.steps == {"see-marker": 1.5, "open-old": 2}
@@ -150,6 +155,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     edge, ours, theirs = cutover.proxies
     assert isinstance(edge, EnvoySettings)
     assert (edge.nodes, len(edge.probes), edge.reads_cluster) == (("edge-1", "edge-2"), 2, "app-reads")
+    assert not edge.ask_places
     assert isinstance(ours, ExecSettings)
     assert ours.route == ("/opt/proxy", "route")
     assert isinstance(theirs, WebhookSettings)
@@ -186,6 +192,8 @@ WRONG = {
         changed(proxies__0__places__target="host=10.0.0.1 port=5432"),
         "cutover.proxies.0.places: lead to the same server for both sides",
     ),
+    "neither yes nor no": (changed(proxies__0__ask_places="no"), "ask_places: 'no' is not true or false"),
+    "places of which none are": (changed(proxies=[EXEC | {"ask_places": False}]), "proxies.0.ask_places: unknown key"),
     "two names alike": (changed(proxies=[EXEC, EXEC]), "cutover.proxies: 'ours' is there twice"),
     "too few probes": (changed(proxies=[ENVOY | {"probes": [PROBE]}]), "cutover.proxies.0.probes: are 1 for 2 nodes"),
     "one cluster for both": (changed(proxies=[ENVOY | {"reads_cluster": "app"}]), "reads_cluster: is the cluster of"),
@@ -240,3 +248,22 @@ def test_every_secret_is_read_when_it_is_asked_for_and_the_audit_needs_none_of_t
 
 def test_every_step_may_have_a_deadline_of_its_own() -> None:
     assert {step.name for step in STEPS} <= set(schema.CUTOVER["properties"]["steps"]["propertyNames"]["enum"])
+
+
+@pytest.mark.parametrize("one", [SMALLEST["cutover"]["proxies"][0], ENVOY], ids=["pgbouncer", "envoy"])
+def test_places_are_asked_unless_the_configuration_says_otherwise(tmp_path: Path, one: dict[str, Any]) -> None:
+    for number, ask in enumerate((True, False)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        settings = read(folder, changed(proxies=[one | {"ask_places": ask}]))
+        with ExitStack() as stack:
+            (proxy,) = _made(settings.proxies, Destinations({}), tuple, lambda: True, stack)
+            assert ask is proxy.places_asked
+
+
+def test_of_a_proxy_that_names_no_places_none_are_asked(tmp_path: Path) -> None:
+    places = {"source": "host=10.0.0.1", "target": "host=10.0.0.2"}
+    settings = read(tmp_path, changed(proxies=[EXEC, EXEC | {"name": "told", "places": places}]))
+    with ExitStack() as stack:
+        made = _made(settings.proxies, Destinations({}), tuple, lambda: True, stack)
+        assert ["ours"] == unasked(list(made))

@@ -70,6 +70,14 @@ def test_a_table_that_nothing_was_compared_of_is_named_where_the_chain_is_called
     assert dict(headline(report))["chain of proof"] == said
 
 
+def test_a_proxy_whose_places_nobody_asked_is_named_where_the_chain_is_called_complete() -> None:
+    written = Written().step("check-all", blockers=0, places_unasked=["edge", "ours"])
+    written.step("check-gate").until("write-canary")
+    said = "complete, but for the places of edge, ours, which nobody asked before"
+    report = report_document("orders", told(written), Verified(0, ""), ())
+    assert dict(headline(report))["chain of proof"] == said
+
+
 def test_writes_are_held_from_the_first_intent_until_they_are_let_go() -> None:
     written = whole()
     steps = {one.step.name: one for one in told(written).steps}

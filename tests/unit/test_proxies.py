@@ -11,6 +11,7 @@ from orchestrator.cutover import Event
 from orchestrator.deadlines import Deadline
 from orchestrator.ports import Blocker, Facts, Identity, ProxySeen
 from orchestrator.proxies import ProxyGroup, led_elsewhere
+from orchestrator.records import Kind
 from tests.cutovers import FakeFence, World
 
 
@@ -23,6 +24,7 @@ class Scripted:
     lets_go: bool = False
     held: bool | None = False
     route_to: Side | None = Side.SOURCE
+    places_asked: bool = True
     calls: list[str] = field(default_factory=list)
 
     def _do(self, what: str) -> None:
@@ -166,3 +168,11 @@ def test_a_cutover_does_not_begin_while_a_proxy_leads_elsewhere() -> None:
     assert Event.REFUSED is ending.ended, ending
     assert "pool-2 leads to the target" in ending.reason
     assert "pool-1.hold" not in world.calls
+
+
+def test_a_cutover_tells_of_which_proxies_the_places_were_not_asked() -> None:
+    world = World()
+    world.proxies[1].places_asked, world.rate = False, 0.5  # it ends at the next step
+    world.run()
+    facts = [entry.facts for entry in world.journal.entries() if entry.step == "check-all" and entry.kind is Kind.DONE]
+    assert [["pool-2"]] == [one["places_unasked"] for one in facts]

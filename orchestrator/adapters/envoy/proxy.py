@@ -50,7 +50,7 @@ class EnvoyProxy:
         probes: Sequence[str],
         serving: Callable[[], Serving],
         *,
-        destinations: Destinations,
+        destinations: Destinations | None,
         may_act: Callable[[], bool] = lambda: True,
     ) -> None:
         """Know where to listen; nothing does before the first effect or look.
@@ -59,12 +59,13 @@ class EnvoyProxy:
             probes: a connection string through each Envoy.
             serving: gives what the journal says the fleet is to do, when this begins to listen. Every Envoy that asks
                 is told this, so a control plane that starts again changes nothing.
-            destinations: what the fleet's places must be.
+            destinations: what the fleet's places must be; none: they are not asked.
             may_act: asked before every answer to an Envoy; false once the lease is over.
         """
         self.name = fleet.name
         self._fleet, self._probes, self._recorded, self._may_act = fleet, tuple(probes), serving, may_act
-        self._destinations = destinations
+        self._destinations = destinations if self._probes else None
+        self.places_asked = self._destinations is not None
         self._plane: _Plane | None = None
         self._opening = threading.Lock()
 
@@ -118,11 +119,13 @@ class EnvoyProxy:
         return []
 
     def _check_places(self) -> list[Blocker]:
-        """Ask each address that the fleet will be led to who answers there; who has no probe was told so."""
+        """Ask each address that the fleet will be led to who answers there."""
+        if self._destinations is None:
+            return []
         places = {
             side: [{"host": place.host, "port": str(place.port)}] for side, place in self._fleet.places.items()
         }  # fmt: skip
-        return self._destinations.blockers(self._probes[0], places) if self._probes else []
+        return self._destinations.blockers(self._probes[0], places)
 
     def hold(self, deadline: Deadline) -> Facts:
         """Let new sessions wait, and end the open ones: what a transaction has left undone, its client must repeat.
