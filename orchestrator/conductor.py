@@ -477,11 +477,11 @@ class Conductor:
         return False
 
     def _ask_again(self, run: Run) -> None:
-        """Ask every part once more, before what was armed is armed again: nothing spoke against it, long ago."""
+        """Ask every part anew, before what was armed is armed again: nothing spoke against it, long ago."""
         scene = self._scene(run, ALL_STEPS["check-all"])
         self._keeper.trust(scene.deadline.at - self._clock() + self._rules.abort_reserve_seconds)
         try:
-            facts = effects.check_all(scene)
+            facts = effects.check_all_again(scene)
         except LeaseLost:
             raise
         except Exception as error:

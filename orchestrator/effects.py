@@ -24,6 +24,8 @@ from orchestrator.rules import Rules
 
 ANEW_SECONDS = 0.02
 """Between two questions for a verdict that is newer than another."""
+BLOCKED_SECONDS = 1.0
+"""Before every part is asked again, where one spoke against what is armed already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,11 @@ def check_all(scene: Scene) -> Facts:
     if found:
         raise NotReady("; ".join(f"{one.name}: {one.reason} ({one.remedy})" for one in found))
     return {"blockers": 0, "asked": sorted(parts), "places_unasked": unasked(ports.proxies)}
+
+
+def check_all_again(scene: Scene) -> Facts:
+    """Ask every part until none speaks against it: what was armed is not given up for what passes in seconds."""
+    return _until(scene, lambda: check_all(scene), BLOCKED_SECONDS)
 
 
 def _asked(part: str, check: Callable[[], Sequence[Blocker]]) -> Sequence[Blocker]:

@@ -25,6 +25,7 @@ from tests.cutovers import (
     PLAN,
     RULES,
     FakeFence,
+    FakeReplication,
     Fault,
     World,
     broken,
@@ -688,6 +689,46 @@ def test_restarted_before_anything_was_held_it_is_armed_anew(moment: Moment):
     assert [1] * 4 == [world.calls[before:].count(call) for call in ARMED_CALLS]
     assert any(entry.step == "asked-again" for entry in world.heard)
     assert [] == world.settled()
+
+
+BLOCKER = Blocker("silent", "a transaction is silent", "end it")
+
+
+def stopped_in_arming(monkeypatch: pytest.MonkeyPatch, blocked: int) -> World:
+    """A world whose orchestrator died while it armed, and in which something passing speaks against going on."""
+    world = through(World())
+    world.moments["check-budget", Moment.INTENT] = killed()
+    assert world.run() is None
+    left = [BLOCKER] * blocked
+    monkeypatch.setattr(FakeReplication, "check", lambda port: [left.pop()] if left else [])
+    return world
+
+
+def test_what_speaks_against_an_armed_attempt_for_a_moment_does_not_end_it(monkeypatch: pytest.MonkeyPatch):
+    world = stopped_in_arming(monkeypatch, 5)
+    ending = world.resume()
+    assert Phase.FINALIZED is ending.phase, ending
+    assert any(entry.step == "asked-again" for entry in world.heard)
+    assert [] == world.settled()
+
+
+def test_what_goes_on_speaking_against_an_armed_attempt_ends_it(monkeypatch: pytest.MonkeyPatch):
+    world = stopped_in_arming(monkeypatch, 1000)
+    ending = world.resume(rules=replace(RULES, lease_seconds=600))
+    assert Event.ABORTED is ending.ended, ending
+    assert "a transaction is silent" in ending.reason
+    assert "pool-1.hold" not in world.calls
+    assert [] == world.settled()
+
+
+def test_a_proxy_that_leads_elsewhere_refuses_the_cutover():
+    world = World()
+    world.traffic_on, world.proxies[0].leads_to = False, Side.TARGET
+    ending = world.run()
+    assert Event.REFUSED is ending.ended, ending
+    assert "check-all" in ending.reason
+    assert "pool-1" in ending.reason
+    assert "target.close" not in world.calls
 
 
 @pytest.mark.parametrize("phase", ["PREFLIGHT", "READY", "SHADOWING", "ARMED", "FENCING", "DRAINING", "SEALING"])
