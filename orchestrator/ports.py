@@ -184,6 +184,10 @@ class Replication(Protocol):
         """Start the way back, and tell both audits where theirs ends and begins; with `reverse`: "enabled"."""
         ...
 
+    def tell(self, deadline: Deadline) -> Facts:
+        """Tell both audits of the last commit, again; with `audits_told`: true once they are, without long waits."""
+        ...
+
     def tend(self, deadline: Deadline) -> Facts:
         """Do as `tell`, and hold the slots of both ways to what they may keep; called again and again in the guard."""
         ...
@@ -191,10 +195,6 @@ class Replication(Protocol):
     def disarm(self, deadline: Deadline) -> Facts:
         """Remove the way back that `prepare_reverse` made: it carried nothing, or all that it had to (a rollback)."""
         ...
-    def tell(self, deadline: Deadline) -> Facts:
-        """Tell both audits of the last commit, again; with `audits_told`: true once they are, without long waits."""
-        ...
-
 
     def finalize(self, deadline: Deadline) -> Facts:
         """Remove what is left of both ways: the door closes."""

@@ -373,11 +373,11 @@ class ReplicationTwin:
     def enable_reverse(self, fence_lsn: int, commit_line: int, deadline: Deadline) -> Facts:
         return self._noted("enables the subscription of the way back", reverse="enabled")
 
-    def tend(self, deadline: Deadline) -> Facts:
-        return self.tell(deadline)
-
     def tell(self, deadline: Deadline) -> Facts:
         return {"audits_told": True}
+
+    def tend(self, deadline: Deadline) -> Facts:
+        return self.tell(deadline)
 
     def disarm(self, deadline: Deadline) -> Facts:
         return self._noted("removes the way back")

@@ -129,9 +129,9 @@ class World:
         self.dead_man: tuple[int, Direction] | None = None
         self.dead_man_alive = False
         self.reverse_audit = False
+        self.audits_told = True
         self.hook: Callable[[str], None] = lambda phase: None
         self.hook_seconds: dict[str, float] = {}
-        self.audits_told = True
         """What the hooks of each phase were given last."""
         self.blockers: list[Blocker] = []
         self.faults: dict[str, list[Fault]] = {}
@@ -573,6 +573,9 @@ class FakeReplication:
 
         return self._call("enable_reverse", deadline, enable)
 
+    def tell(self, deadline: Deadline) -> Facts:
+        return self._call("tell", deadline, lambda: {"audits_told": True})
+
     def tend(self, deadline: Deadline) -> Facts:
         return self._call("tend", deadline, lambda: {"audits_told": self.world.audits_told})
 
@@ -582,9 +585,6 @@ class FakeReplication:
                 self.world.violations.append("I22: the way back was removed while it was needed")
             self.world.slot[self.direction.new] = self.world.way[self.direction.new] = False
             self.new.stream.clear()
-    def tell(self, deadline: Deadline) -> Facts:
-        return self._call("tell", deadline, lambda: {"audits_told": True})
-
             return {}
 
         return self._call("disarm", deadline, disarm)
