@@ -22,6 +22,7 @@ from comparators.errors import NeedsOperator, NotReady, told_of
 from orchestrator import effects
 from orchestrator.chronicle import Chronicle
 from orchestrator.cutover import ALL_STEPS, UNTOUCHED, Event, Phase, Run, Step
+from orchestrator.deadman import conducted
 from orchestrator.effects import Scene
 from orchestrator.evidence import missing_proof, shortcoming
 from orchestrator.guard import Guard
@@ -594,7 +595,8 @@ class Conductor:
 def _renewed(seen: list[Lease]) -> bool:
     """Say whether one and the same holder was seen to renew its lease: it lives, and is at work."""
     return any(
-        earlier.epoch == later.epoch and later.left_seconds > earlier.left_seconds for earlier, later in pairwise(seen)
+        earlier.epoch == later.epoch and later.left_seconds > earlier.left_seconds and conducted(later)
+        for earlier, later in pairwise(seen)
     )
 
 

@@ -6,6 +6,7 @@ Rules of this file:
 3. While the journal cannot be asked, everything stays as it is: one writer outranks none. It says so again and again.
 4. LOGIN comes before the proxies let go.
 5. What else an abort puts back is left to whoever carries the attempt on; until then it holds nothing up.
+6. However often it tries, the journal does not grow: a step is tried again under its intent, silently until it is done.
 """
 
 import time
@@ -36,10 +37,13 @@ from orchestrator.rules import Rules
 ACTOR = "dead man"
 """How the name of every dead man begins, as it stands in the journal and in the lease."""
 POLL_SECONDS = 0.25
-SLOWEST_SECONDS = 5.0
+SLOW_SECONDS = 5.0
 """Between two tries where the old side cannot be opened."""
+RARE_SECONDS = 60.0
+"""The same after so many tries that nobody expects it to be back at once."""
+MANY_TRIES = 120
 _DOUBLINGS = 5
-"""Of the time between two tries, until it is the slowest."""
+"""Of the time between two tries, until it is slow."""
 
 _OPENING = ("win-abort", "open-old", "route-back", "release-after-abort")
 _NEEDED = frozenset({"open-old", "release-after-abort"})
@@ -116,6 +120,10 @@ class DeadMan:
         self._runs: dict[int, Run] = {}
         self._read_to = 0
         self._tries = 0
+        self._begun: set[str] = set()
+        """Steps whose intent this process has written."""
+        self._blamed: set[str] = set()
+        """Steps whose failure it has written."""
         self._keeper: Keeper | None = None
 
     def may_act(self) -> bool:
@@ -199,17 +207,22 @@ class DeadMan:
                 break
             self._do(step, story, keeper)
         end = None if any(_missing(self._now(story), name) for name in _NEEDED) else End.OPENED
-        if before.phase is Phase.STUCK and self._now(story).phase is not Phase.STUCK:
-            reason = before.reason if end is None else "the dead man opened the old side; what else was begun is left"
-            story.write(self._draft(Event.EXHAUSTED, Kind.EVENT, {"reason": reason}))  # the person is still needed
+        if before.phase is Phase.STUCK:
+            self._call_again(before, story, end)
         self._tries = 0 if end else self._tries + 1
         return end
 
+    def _call_again(self, before: Run, story: Chronicle, end: End | None) -> None:
+        """Call the person again who was waited for; where nothing has changed, it stands written."""
+        now = self._now(story)
+        if now.phase is Phase.STUCK and (end is None or not run_steps(before)):
+            return
+        reason = before.reason if end is None else "the dead man opened the old side; what else was begun is left"
+        story.write(*self._resumed(now), self._draft(Event.EXHAUSTED, Kind.EVENT, {"reason": reason}))
+
     def _won(self, run: Run) -> list[Draft]:
-        """Word what `decide` has told, unless that is written already, and that it goes on where it was given up."""
-        drafts = []
-        if run.phase is Phase.STUCK and ("win-abort" not in run.done or run_steps(run)):
-            drafts.append(self._draft(Event.RESUMED, Kind.EVENT, {"reason": "the dead man goes on with the abort"}))
+        """Word what `decide` has told, unless that is written already."""
+        drafts = self._resumed(run) if "win-abort" not in run.done else []
         if not run.aborting:
             reason = "the orchestrator was gone: its lease was over"
             drafts.append(self._draft(Event.FAILED, Kind.EVENT, {"reason": reason}))
@@ -218,10 +231,18 @@ class DeadMan:
             drafts.append(self._draft("win-abort", Kind.DONE, {"result": Result.ABORT.value, "by": self._actor}))
         return drafts
 
+    def _resumed(self, run: Run) -> list[Draft]:
+        """Word that it goes on where it was given up: no step begins where a person is waited for."""
+        if run.phase is not Phase.STUCK:
+            return []
+        return [self._draft(Event.RESUMED, Kind.EVENT, {"reason": "the dead man goes on with the abort"})]
+
     def _do(self, step: Step, story: Chronicle, keeper: Keeper) -> None:
         seconds = self._rules.seconds_of(step)
         keeper.ensure(seconds)
-        story.write(self._draft(step.name, Kind.INTENT, {}))
+        if step.name not in self._begun:
+            story.write(*self._resumed(self._now(story)), self._draft(step.name, Kind.INTENT, {}))
+            self._begun.add(step.name)
         began = self._clock()
         try:
             facts = self._performed(step, LeasedDeadline(began + seconds, f"dead man: {step.name}", keeper))
@@ -249,7 +270,9 @@ class DeadMan:
 
     def _failed(self, step: Step, reason: str, story: Chronicle) -> None:
         self._say(f"{step.name}: {reason}")
-        story.write(self._draft(step.name, Kind.FAILED, {"reason": reason}))
+        if step.name not in self._blamed:
+            story.write(self._draft(step.name, Kind.FAILED, {"reason": reason}))
+            self._blamed.add(step.name)
 
     def _draft(self, step: str, kind: Kind, facts: Facts) -> Draft:
         return Draft(self._attempt, self._direction, step, kind, {**facts, "dead_man": True})
@@ -265,7 +288,9 @@ def conducted(lease: Lease | None) -> bool:
 
 def pause_after(tries: int) -> float:
     """Give the seconds until the next look, after so many tries in a row that failed."""
-    return min(POLL_SECONDS * 2.0 ** min(tries, _DOUBLINGS), SLOWEST_SECONDS)
+    if tries > MANY_TRIES:
+        return RARE_SECONDS
+    return min(POLL_SECONDS * 2.0 ** min(tries, _DOUBLINGS), SLOW_SECONDS)
 
 
 def _why(run: Run | None) -> End:

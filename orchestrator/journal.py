@@ -48,6 +48,8 @@ Answer = TypeVar("Answer")
 
 STATEMENT_SECONDS = 2.0
 PATIENCE_SECONDS = 5.0
+PAGE_ENTRIES = 2000
+"""So many entries are read at once: a statement has its time, and a journal has no end."""
 _PAUSE_SECONDS = 0.05
 """Between two tries of a statement whose answer was lost."""
 
@@ -254,7 +256,18 @@ class PostgresJournal:
         return self._head
 
     def entries(self, after: int = 0, limit: int | None = None) -> list[Entry]:
-        return [_entry(row) for row in self._asked(self._records, _ENTRIES, (self.migration, after, limit))]
+        return self._paged(lambda page: self._asked(self._records, _ENTRIES, page), after, limit)
+
+    def _paged(self, read: Callable[[Sequence[Any]], list[Row]], after: int, limit: int | None) -> list[Entry]:
+        """Read page by page; nothing that was read can change, and what is written meanwhile comes last."""
+        entries: list[Entry] = []
+        while True:
+            size = PAGE_ENTRIES if limit is None else min(PAGE_ENTRIES, limit - len(entries))
+            rows = read((self.migration, after, size))
+            entries += map(_entry, rows)
+            if len(rows) < size or len(entries) == limit:
+                return entries
+            after = entries[-1].seq
 
     def decide(self, epoch: int, actor: str, attempt: int, direction: Direction, result: Result) -> Outcome:
         params = (attempt, direction.value, result.value, actor, self.migration, epoch)
@@ -277,11 +290,18 @@ class PostgresJournal:
         with self._records.transaction(deadline):
             self._records.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", deadline=deadline)
             leases = self._records.execute(_LEASE, (self.migration,), deadline=deadline)
-            rows = self._records.execute(_ENTRIES, (self.migration, 0, None), deadline=deadline)
-            decided = self._records.execute(_OUTCOMES, (self.migration, None), deadline=deadline)
-        entries, outcomes = [_entry(row) for row in rows], [_outcome(row) for row in decided]
+            entries = self._paged(self._page, 0, None)
+            decided = self._records.execute(_OUTCOMES, (self.migration, None), deadline=self._moment())
+        outcomes = [_outcome(row) for row in decided]
         seq, head = leases[0][3:] if leases else (0, GENESIS)
         return Verified(len(entries), head, chain_problems(entries, outcomes, seq, head))
+
+    def _page(self, page: Sequence[Any]) -> list[Row]:
+        return self._records.execute(_ENTRIES, page, deadline=self._moment())
+
+    def _moment(self) -> Deadline:
+        """Give one statement its time."""
+        return Deadline.within(min(STATEMENT_SECONDS, self._patience), "the journal")
 
     # Operators.
 
@@ -340,7 +360,7 @@ class PostgresJournal:
         until = time.monotonic() + self._patience
         while True:
             try:
-                return act(Deadline.within(min(STATEMENT_SECONDS, self._patience), "the journal"))
+                return act(self._moment())
             except Retryable as error:
                 if time.monotonic() >= until:
                     raise JournalUnavailable(f"the journal cannot be reached: {error}") from error

@@ -101,6 +101,18 @@ def test_entries_are_chained_and_read_back(journal: Journal):
     assert (3, written[-1].hash) == (verified.entries, verified.head)
 
 
+@pytest.mark.parametrize("page", [1, 2, 3, 5, 6])
+def test_a_long_journal_is_read_in_pages(opened: Open, monkeypatch: pytest.MonkeyPatch, page: int):
+    journal = opened()
+    written = journal.append(journal.acquire("ana", 10).epoch, "ana", [draft(number=number) for number in range(5)])
+    monkeypatch.setattr("orchestrator.journal.PAGE_ENTRIES", page)
+    assert written == journal.entries()
+    assert written[1:] == journal.entries(1)
+    assert [written[1:][:limit] for limit in range(1, 7)] == [journal.entries(1, limit) for limit in range(1, 7)]
+    assert [] == journal.entries(5)
+    assert (5, True) == (journal.verify().entries, journal.verify().intact)
+
+
 def test_facts_of_any_kind_are_written_and_verified(journal: Journal):
     epoch = journal.acquire("ana", 30).epoch
     odd = {

@@ -892,6 +892,29 @@ def test_two_orchestrators_do_not_act_together():
             world.moments[step.name, Moment.INTENT] = second
     world.moments["watch", Moment.INTENT] = asks(Wish.FINALIZE)
     assert Phase.FINALIZED is world.run().phase
+@pytest.mark.parametrize(("holder", "waits"), [("zoe@host:7", False), ("dead man:7", True)])
+def test_a_lease_is_waited_for_unless_an_orchestrator_renews_it(holder: str, waits: bool):
+    world = World()
+    world.approve()
+    lease, plain, looks = world.journal.acquire(holder, 5), world.wait, []
+
+    def wait(seconds: float) -> None:
+        """Let the holder renew for a while, as one does whose step takes its time."""
+        looks.append(seconds)
+        plain(seconds)
+        if len(looks) < 100:
+            world.journal.renew(lease.epoch, 5)
+
+    world.wait = wait  # type: ignore[method-assign]
+    world.moments["watch", Moment.INTENT] = asks(Wish.FINALIZE)
+    if waits:
+        assert Phase.FINALIZED is world.conductor().start().phase
+    else:
+        with pytest.raises(LeaseHeld):
+            world.conductor().start()
+        assert len(looks) < 5
+
+
 
 
 def test_an_old_side_that_somebody_opened_after_the_commit_is_closed_and_a_person_called():

@@ -10,7 +10,17 @@ from comparators.positions import Side
 from orchestrator.chronicle import Chronicle
 from orchestrator.conductor import Moment
 from orchestrator.cutover import Event, IllegalTransition, Phase, Run, told
-from orchestrator.deadman import POLL_SECONDS, SLOWEST_SECONDS, DeadMan, Duty, End, duty, pause_after
+from orchestrator.deadman import (
+    MANY_TRIES,
+    POLL_SECONDS,
+    RARE_SECONDS,
+    SLOW_SECONDS,
+    DeadMan,
+    Duty,
+    End,
+    duty,
+    pause_after,
+)
 from orchestrator.records import Direction, Draft, JournalUnavailable, Kind, Lease, Result
 from tests.cutovers import RULES, World, broken, killed, raises
 
@@ -204,8 +214,31 @@ def failing_once(then: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def test_it_tries_less_often_the_longer_it_fails_but_for_ever():
-    pauses = [pause_after(tries) for tries in (0, 1, 2, 10, 10**6)]
-    assert [POLL_SECONDS, POLL_SECONDS * 2, POLL_SECONDS * 4, SLOWEST_SECONDS, SLOWEST_SECONDS] == pauses
+    pauses = [pause_after(tries) for tries in (0, 1, 2, 10, MANY_TRIES, 10**6)]
+    assert [POLL_SECONDS, POLL_SECONDS * 2, POLL_SECONDS * 4, SLOW_SECONDS, SLOW_SECONDS, RARE_SECONDS] == pauses
+
+
+@pytest.mark.parametrize("failing", ["source.open", "pool-1.release"])
+@pytest.mark.parametrize("stuck", [True, False])
+def test_however_often_it_tries_the_journal_does_not_grow(failing: str, stuck: bool):
+    world = stuck_in_its_abort(failing) if stuck else killed_at("close-old")
+    phase = told(world.journal.entries())[0].phase
+    world.faults[failing] = [broken()] * 20
+    world.violations.clear()
+    man, lengths = dead_man(world), []
+    while man.look() is None:
+        lengths.append(len(world.journal.entries()))
+    assert 20 == len(lengths)
+    assert lengths[0] == lengths[-1]
+    assert world.sides[Side.SOURCE].open
+    assert world.journal.verify().intact
+    (run,) = told(world.journal.entries())
+    assert phase is run.phase or not stuck
+    assert "opened the old side" in str(run.reason) or not stuck
+    ending = world.resume()
+    assert ending is not None
+    assert Event.ABORTED is ending.ended
+    assert [] == world.settled()
 
 
 def test_it_beats_at_every_look():
