@@ -183,13 +183,18 @@ class Gate:
             self._evaluate()
         return self._snapshot
 
-    async def anew(self) -> Snapshot:
-        """Decide now, on records that were read after this call; where they cannot be read, on what there is."""
+    async def anew(self) -> Snapshot | None:
+        """Decide now, on records that were read after this call.
+
+        Returns:
+            `None` where no reading came to its end in time; where the records cannot be read, the verdict says so.
+        """
         now, give_up = self._clock(), self._monotonic() + ANEW_SECONDS
         while (self._keeper.board.read_at or 0.0) < now and self._monotonic() < give_up:
             self._keeper.hurry()
             await asyncio.sleep(ANEW_AGAIN_SECONDS)
-        return self._evaluate()
+        board = self._keeper.board
+        return None if (board.read_at or 0.0) < now and board.error is None else self._evaluate()
 
     def asked(self) -> None:
         """Note that somebody waits for an answer, so that the target is nudged."""

@@ -106,11 +106,10 @@ def _asked(part: str, check: Callable[[], Sequence[Blocker]]) -> Sequence[Blocke
 
 def check_gate(scene: Scene) -> Facts:
     """Wait for a PASS at a sampling rate of 1."""
-    return _until(scene, lambda: _passing(scene))
+    return _until(scene, lambda: _passing(scene.ports.gate.verdict(scene.deadline)))
 
 
-def _passing(scene: Scene) -> Facts:
-    verdict = scene.ports.gate.verdict(scene.deadline)
+def _passing(verdict: Facts) -> Facts:
     if verdict.get("verdict") != "PASS":
         raise NotReady(f"the gate says {verdict.get('verdict')}: {_first(verdict.get('reasons'))}")
     if verdict.get("rate") != 1:
@@ -232,7 +231,7 @@ def _with_follower(foretold: Facts, follow_ms: float) -> float:
 def consume_verdict(scene: Scene) -> Facts:
     """Take a PASS of this moment for this cutover alone; the approvals must still be valid, and be for what it says."""
     check_approval(scene)
-    verdict = _passing(scene)
+    verdict = _passing(_until(scene, lambda: scene.ports.gate.verdict(scene.deadline), ANEW_SECONDS))
     agreed = {name: scene.run.facts.get("check-gate", {}).get(name) for name in AGREED}
     if problem := more_than_agreed(verdict, agreed):
         raise NotReady(f"{problem} than when the cutover began: see `auditor cutover plan`")
@@ -306,7 +305,7 @@ def confirm_verdict(scene: Scene) -> Facts:
 
 def fresh_verdict(scene: Scene) -> Facts:
     """Ask for a verdict that began after this call: one that is dated after the first answer, by the audit's clock."""
-    said = _asked_verdict(scene)
+    said = _until(scene, lambda: _asked_verdict(scene), ANEW_SECONDS)
     first = said.get("evaluated_at")
 
     def ask() -> Facts:

@@ -53,6 +53,9 @@ async def verdict(request: web.Request) -> web.Response:
     gate = gate_of(request)
     gate.asked()
     answer = await gate.anew() if whole(request, "anew", 1) else gate.current()
+    if answer is None:
+        late = ["records: they were not read in time"]
+        raise Problem("not-ready", "the records were not read since this was asked: ask again", more={"missing": late})
     return web.Response(body=answer.body, headers=JSON_HEADERS)
 
 

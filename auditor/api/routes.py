@@ -56,7 +56,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", _G.metrics, "read", "metrics", "Metrics for Prometheus.", "", media="text/plain"),
     Route("GET", "/v1/migrations", _G.migrations, "read", "migrations", "The migrations of this gate.", "Migrations"),
     Route("GET", f"{ONE}/gate", _G.verdict, "read", "verdict", "The verdict, with status 200 whatever it is.",
-          "Verdict", problems=("bad-request",), query=("anew",)),
+          "Verdict", problems=("bad-request", "not-ready"), query=("anew",)),
     Route("POST", f"{ONE}/gate:check", _G.check, "read", "check", "200 when the verdict is PASS, 409 else.", "Verdict",
           problems=("gate-closed",)),
     Route("POST", f"{ONE}/gate:rollback", _G.rollback, "read", "rollback",

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from comparators.errors import NotReady
 from comparators.positions import Side
 from orchestrator.conductor import Latched, Moment, NotBegun
 from orchestrator.cutover import (
@@ -518,6 +519,17 @@ def test_a_word_that_nobody_had_agreed_to_confirms_no_verdict(
     ending = world.run()
     assert ended is ending.ended, ending
     assert (ended is None) == ("replication.commit_line" in world.calls)
+    assert [] == world.settled()
+
+
+@pytest.mark.parametrize(("step", "moment"), [("consume-verdict", Moment.INTENT), ("close-old", Moment.ACTED)])
+def test_a_gate_whose_records_were_not_read_in_time_is_asked_again(step: str, moment: Moment):
+    world = through(World())
+    late = [raises(NotReady("503 Not ready"))]
+    world.moments[step, moment] = lambda world, moment: world.faults.update({"gate.verdict": late})
+    ending = world.run()
+    assert Phase.FINALIZED is ending.phase, ending
+    assert late == []
     assert [] == world.settled()
 
 

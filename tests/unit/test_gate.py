@@ -5,7 +5,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -137,6 +137,29 @@ async def test_asked_anew_it_decides_on_records_that_were_read_after_the_questio
         assert gate.current().evidence.read_at is not None
         assert gate.current().evidence.read_at >= asked
     assert (await client.get("/v1/migrations/orders/gate?anew=yes")).status == 400
+
+
+async def test_asked_anew_it_does_not_decide_on_records_whose_reading_hangs(
+    client: TestClient[Any, Any], gate: Gate, records: MemoryRecords, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, go_on, changes = threading.Event(), threading.Event(), records.changes
+
+    def hang() -> Mapping[str, Any]:
+        hangs.set()
+        go_on.wait()
+        return changes()
+
+    with Feeder(records, clock):
+        await until(gate, "PASS")
+        monkeypatch.setattr(records, "changes", hang)
+        try:
+            await asyncio.to_thread(hangs.wait)
+            said = await client.get("/v1/migrations/orders/gate?anew=1")
+            assert (said.status, (await said.json())["code"]) == (503, "not-ready")
+        finally:
+            go_on.set()
+        await until(gate, "PASS")
+        assert (await client.get("/v1/migrations/orders/gate?anew=1")).status == 200
 
 
 async def test_a_core_that_dies_closes_it_with_the_reason(gate: Gate, records: MemoryRecords, clock: Clock) -> None:
