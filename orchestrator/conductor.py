@@ -593,7 +593,7 @@ class Conductor:
 
 
 def _renewed(seen: list[Lease]) -> bool:
-    """Say whether one and the same holder was seen to renew its lease: it lives, and is at work."""
+    """Say whether one conductor was seen to renew its lease: it lives, and is at work; a dead man lets go of it."""
     return any(
         earlier.epoch == later.epoch and later.left_seconds > earlier.left_seconds and conducted(later)
         for earlier, later in pairwise(seen)
