@@ -892,18 +892,6 @@ def test_a_rollback_that_fails_leaves_the_target_where_it_was(call: str):
     assert [] == world.settled()
 
 
-def test_two_orchestrators_do_not_act_together():
-    world = World()
-
-    def second(world: World, moment: str) -> None:
-        with pytest.raises(LeaseHeld):
-            world.journal.acquire("zoe", 10)
-
-    for step in STEPS:
-        if step.name != "watch":
-            world.moments[step.name, Moment.INTENT] = second
-    world.moments["watch", Moment.INTENT] = asks(Wish.FINALIZE)
-    assert Phase.FINALIZED is world.run().phase
 @pytest.mark.parametrize(("holder", "waits"), [("zoe@host:7", False), ("dead man:7", True)])
 def test_a_lease_is_waited_for_unless_an_orchestrator_renews_it(holder: str, waits: bool):
     world = World()
@@ -927,6 +915,18 @@ def test_a_lease_is_waited_for_unless_an_orchestrator_renews_it(holder: str, wai
         assert len(looks) < 5
 
 
+def test_two_orchestrators_do_not_act_together():
+    world = World()
+
+    def second(world: World, moment: str) -> None:
+        with pytest.raises(LeaseHeld):
+            world.journal.acquire("zoe", 10)
+
+    for step in STEPS:
+        if step.name != "watch":
+            world.moments[step.name, Moment.INTENT] = second
+    world.moments["watch", Moment.INTENT] = asks(Wish.FINALIZE)
+    assert Phase.FINALIZED is world.run().phase
 
 
 def test_an_old_side_that_somebody_opened_after_the_commit_is_closed_and_a_person_called():
