@@ -52,13 +52,16 @@ class Checks:
         unled = [
             *missing(self._databases, seen), *unknown_places(seen, self._places), *file_problems(self._config, seen)
         ]  # fmt: skip
+        strange = strange_probe(self._probe, self._databases)
         return [
-            *(unled or self._elsewhere()),
+            *unled,
+            *strange,
+            *([] if unled or strange else self._elsewhere()),
             *pooling(config, seen, self._console.pools(self._databases, deadline)),
             *patience(config),
             *room(config, self._console.pairs("LISTS", deadline)),
             *self._silent(deadline),
-            *self._prepared(config, deadline),
+            *([] if strange else self._prepared(config, deadline)),
         ]
 
     def _elsewhere(self) -> list[Blocker]:
@@ -84,8 +87,6 @@ class Checks:
     def _prepared(self, config: Mapping[str, str], deadline: Deadline) -> list[Blocker]:
         """Ask the idle servers behind the probe's pool for statements that clients prepared there by name."""
         params = parsed(self._probe)
-        if params.get("dbname") not in self._databases:
-            return [Blocker("probe", "the probe asks none of its databases", "name one of `databases` as its dbname")]
         carries = int(config.get(CARRIES_PREPARED, "0")) > 0
         pools = self._console.pools([params["dbname"]], deadline)
         idle = sum(int(pool["sv_idle"]) for pool in pools if pool["user"] == params.get("user"))
@@ -116,6 +117,13 @@ def destined(text: str, databases: Sequence[str], places: Mapping[Side, Place], 
         for name, line in lines.items()
         for host in line["host"].split(",")
     ]
+
+
+def strange_probe(probe: str, databases: Sequence[str]) -> list[Blocker]:
+    """Find a probe that leads to something else of PgBouncer's, as its console: no place can be asked by its role."""
+    if parsed(probe).get("dbname") in databases:
+        return []
+    return [Blocker("probe", "the probe asks none of its databases", "name one of `databases` as its dbname")]
 
 
 def missing(databases: Sequence[str], seen: Mapping[str, DatabaseSeen]) -> list[Blocker]:

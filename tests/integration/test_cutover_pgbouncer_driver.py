@@ -317,6 +317,8 @@ def test_a_place_that_cannot_be_reached_from_here_is_found(pool: Pool) -> None:
     (found,) = pool.driver(places={**pool.places, Side.TARGET: "host=127.0.0.1 port=1"}).check()
     assert "cannot be asked from here" in found.reason
     assert PASSWORD not in found.reason
+    unasked = pool.driver(places={**pool.places, Side.TARGET: "host=127.0.0.1 port=1"}, destinations=None)
+    assert ([], False) == (unasked.check(), unasked.places_asked)
 
 
 def test_another_database_and_another_probe_are_found(pool: Pool) -> None:

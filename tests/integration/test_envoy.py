@@ -237,3 +237,11 @@ def test_an_address_where_another_server_answers_is_found_before_anybody_is_led_
         (found,) = world.proxy().check()
         assert "places" == found.name
         assert f"the target's place host=127.0.0.1 port={source.port} is not the target" in found.reason
+
+
+def test_places_that_only_the_nodes_reach_may_be_left_unasked(pair: Pair):
+    places = {Side.SOURCE: here(pair.source.server.port), Side.TARGET: here(1)}
+    with EnvoyWorld(pair, nodes=1, places=places) as world:
+        with EnvoyProxy(world.fleet, world.probes, lambda: ON_SOURCE, destinations=None) as proxy:
+            assert ([], False) == (proxy.check(), proxy.places_asked)
+        assert ["places"] == [one.name for one in world.proxy().check()]

@@ -187,6 +187,7 @@ def test_nobody_can_agree_to_another_plan_or_to_a_closed_gate(desk: Desk, capsys
         {"steps": {"see-marker": 1}},
         {"fence": {"keep": ["cdc"]}},
         {"proxies__0__places__target": "host=10.0.0.9 port=5432"},
+        {"proxies__0__ask_places": False},
         {"control__target__dsn": "host=10.0.0.9 dbname=app user=control"},
         {"guard_seconds": 1},
     ],
@@ -198,6 +199,14 @@ def test_any_change_of_what_would_be_done_is_another_plan(desk: Desk, capsys: An
         desk.run("plan", "--json")
         digests.append(answer(capsys)["digest"])
     assert len(set(digests)) == 2
+
+
+def test_a_proxy_whose_places_are_not_asked_is_named(desk: Desk, capsys: Any) -> None:
+    assert [] == (desk.run("plan", "--json"), answer(capsys))[1]["places_unasked"]
+    desk.world.proxies[1].places_asked = False
+    assert ["pool-2"] == (desk.run("plan", "--json"), answer(capsys))[1]["places_unasked"]
+    desk.run("plan")
+    assert "where pool-2 will lead" in capsys.readouterr().out
 
 
 def test_an_override_or_another_server_is_another_plan_and_time_is_not(desk: Desk) -> None:
