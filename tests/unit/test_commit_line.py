@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from auditor.commit_line import await_line, begin_at, end_at, require_baseline
+from auditor.cutover.reverse_audit import ReverseAudit
 from auditor.peers import Peers, Standing
 from auditor.preparation import _awaiting, _believed
 from auditor.records import open_records
 from auditor.settings import Settings
 from comparators.errors import NeedsOperator, NotReady
 from comparators.findings import merged_findings
+from orchestrator.deadlines import Deadline
 from tests.migrations import memory_settings
 
 BASELINE = {"floor": 10, "target_start": 20, "generation": 3, "at": 1.0}
@@ -77,6 +79,8 @@ def test_a_host_without_the_records_of_the_audit_conducts_nothing(tmp_path: Path
     settings = memory_settings(tmp_path)
     with pytest.raises(NeedsOperator, match="of this host"):
         require_baseline(settings)
+    with pytest.raises(NeedsOperator, match="of this host"):
+        ReverseAudit(settings).start(Deadline.within(60, "the test's step"))
     _stored(settings)
     require_baseline(settings)
 
