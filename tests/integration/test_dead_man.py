@@ -109,7 +109,7 @@ def test_while_the_journal_is_away_everything_stays_fenced_and_it_says_so(stage:
         third.start()
     stage.wait_for_open()
     stage.wait_for_rest()
-    assert man.alive() is False
+    wait_for(lambda: man.alive() is False, 60, "the process to be gone")
 
 
 def test_it_goes_once_the_attempt_is_over(stage: Stage):
