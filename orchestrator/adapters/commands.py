@@ -13,7 +13,7 @@ from orchestrator.adapters.callers import Caller, Document, Program, Service
 from orchestrator.adapters.destinations import Destinations
 from orchestrator.adapters.pgbouncer_file import Place
 from orchestrator.adapters.sessions import Session
-from orchestrator.deadlines import Deadline
+from orchestrator.deadlines import Deadline, DeadlinePassed
 from orchestrator.ports import Blocker, Facts, Identity, ProxySeen
 
 LOOK_SECONDS = 2.0
@@ -86,10 +86,14 @@ class CommandedProxy:
     def _order(self, action: str, deadline: Deadline, obeyed: Callable[[ProxySeen], bool], **more: str) -> Facts:
         began = time.monotonic()
         self._tell(action, deadline, **more)
-        while not obeyed(seen := self._observed(deadline)):
-            if time.monotonic() + POLL_SECONDS > deadline.at:
-                raise NotReady(f"{self.name} was told to {action}, and shows held: {seen.held}, route: {seen.route}")
+        seen = self._observed(deadline)
+        while not obeyed(seen):
             time.sleep(POLL_SECONDS)
+            try:
+                seen = self._observed(deadline)
+            except DeadlinePassed:
+                shown = f"held: {seen.held}, route: {seen.route}"
+                raise NotReady(f"{self.name} was told to {action}, and shows {shown}") from None
         facts = {"held": seen.held, "route": seen.route and seen.route.value, "nodes": dict(seen.nodes)}
         return {**facts, "took_ms": round((time.monotonic() - began) * 1000, 1)}
 

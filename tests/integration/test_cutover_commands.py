@@ -57,9 +57,9 @@ def test_an_order_that_is_not_obeyed_is_a_failure(pool: Pool) -> None:
     proxy = exec_proxy("ours", **told, observe=ON_SOURCE, probe=pool.dsn, destinations=NOWHERE)
     assert [] == proxy.check()
     with pytest.raises(NotReady, match="was told to hold, and shows held: False"):
-        proxy.hold(soon(1))
+        proxy.hold(soon(3))
     with pytest.raises(NotReady, match="was told to route"):
-        proxy.route(Side.TARGET, soon(1))
+        proxy.route(Side.TARGET, soon(3))
     assert proxy.release(soon())["held"] is False
 
 
