@@ -734,6 +734,9 @@ class FakeAudit:
     def verdict(self, deadline: Deadline) -> Facts:
         if self.world.reverse_verdict == "silent":
             raise NotReady("nobody listens")
+        if self.world.reverse_verdict == "hangs":
+            self.world.skew += max(deadline.at - self.world.clock(), 0)
+            raise DeadlinePassed(deadline.doing)
         said = {"verdict": self.world.reverse_verdict, "reasons": ["as told"]}
         return {**said, "evaluated_at": self.world.evaluated()}
 

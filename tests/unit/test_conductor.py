@@ -865,10 +865,12 @@ def test_a_person_may_answer_for_a_rollback_that_the_audit_is_not_sure_of():
     assert [] == world.settled()
 
 
-def test_a_person_may_answer_for_a_rollback_whose_audit_is_silent():
+@pytest.mark.parametrize("verdict", ["silent", "hangs"])
+def test_a_person_may_answer_for_a_rollback_whose_audit_is_silent(verdict: str):
     world = rolling_back(unproven=True)
-    world.reverse_verdict = "silent"
-    assert Event.RETURNED is world.run(rules=replace(RULES, steps={"check-way-back": 4.0}, poll_seconds=1)).ended
+    world.reverse_verdict = verdict
+    rules = replace(RULES, steps={"check-way-back": 4.0}, poll_seconds=1, lease_seconds=600)
+    assert Event.RETURNED is world.run(rules=rules).ended
     assert [] == world.settled()
 
 
